@@ -1,0 +1,79 @@
+"""The projector that methods use unless told otherwise."""
+
+import torch
+from torch import Tensor
+
+from torchjd.linalg import DualConeProjector
+
+from ._active_set import ActiveSetSolver
+from ._correlation import CorrelationProblem
+from ._polish import residuals, solve_on_sets
+from ._quadprog import guess_sets
+
+# Relative residual up to which a polished solution is final, in units of the Gramian's rounding.
+_ACCEPTED = 4.0
+
+
+class ExactProjector(DualConeProjector):
+    r"""Project onto the dual cone exactly: no regularisation, whatever the lengths of the rows.
+
+    The problem is solved on the correlation Gramian. quadprog, where installed, guesses the active
+    sets; the equations on them are then solved exactly, for all combinations together; what that
+    leaves open goes to an active-set method that stands singular Gramians. It runs on the CPU, in
+    float64: a Gramian on another device is copied there.
+
+    From a float64 Gramian no row :math:`g_i` has
+    :math:`g_i \cdot d < -10^{-9} \|g_i\| \max_j \|g_j\|`.
+
+    >>> import torch
+    >>> from jd_aggregators import ExactProjector
+    >>> J = torch.tensor([[1.0, 0.0], [-1.0, 1.0]], dtype=torch.float64)
+    >>> ExactProjector()(torch.eye(2, dtype=torch.float64), J @ J.T) @ J
+    tensor([[0.5000, 0.5000],
+            [0.0000, 1.0000]], dtype=torch.float64)
+    """
+
+    def __call__(self, U: Tensor, G: Tensor) -> Tensor:
+        r"""Return the weights :math:`V` of the projections.
+
+        :param U: The combinations to project, of shape ``[..., k, m]``.
+        :param G: The Gramian, of shape ``[..., m, m]``, of the same leading dimensions.
+        :returns: A tensor of the shape and device of ``U``, of dtype float64. NaN where ``U`` or
+            ``G`` is not finite.
+        :raises ValueError: If the shapes do not fit.
+        """
+        m = G.shape[-1] if G.ndim else 0
+        fits = G.ndim >= 2 and U.ndim == G.ndim and U.shape[-1] == m and G.shape[-2] == m
+        if not fits or U.shape[:-2] != G.shape[:-2]:
+            raise ValueError(
+                "`U` and `G` must have shapes [..., k, m] and [..., m, m]. "
+                f"Got {list(U.shape)} and {list(G.shape)}."
+            )
+        if U.ndim == 2:
+            return _project(U, G)
+        problems = zip(U.flatten(0, -3), G.flatten(0, -3), strict=True)
+        solved = [_project(u, g) for u, g in problems]
+        return torch.stack(solved).view(U.shape) if solved else U.to(torch.float64)
+
+    def __repr__(self) -> str:
+        return "ExactProjector()"
+
+
+def _project(U: Tensor, G: Tensor) -> Tensor:
+    if not (torch.isfinite(G).all() and torch.isfinite(U).all()):
+        return torch.full_like(U, torch.nan, dtype=torch.float64)
+    problem = CorrelationProblem.of(U, G)
+    Q = problem.U @ problem.C
+    W = _solve(problem.C, Q, problem.noise)
+    return problem.weights(W, U)
+
+
+def _solve(C: Tensor, Q: Tensor, noise: float) -> Tensor:
+    sets = guess_sets(C, Q, noise)
+    W = torch.full_like(Q, torch.nan) if sets is None else solve_on_sets(C, Q, sets)
+    open_problems = (residuals(C, Q, W) > _ACCEPTED * noise).nonzero().flatten().tolist()
+    if open_problems:
+        exact = ActiveSetSolver(C, noise)
+        for i in open_problems:
+            W[i] = exact.solve(Q[i], None if sets is None else sets[i])
+    return W.clamp_min(0.0)

@@ -1,0 +1,68 @@
+"""One step: from losses to ``.grad``."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from torchjd.aggregation import Aggregator
+from torchjd.autojac._arguments import as_chunk_size, as_cotangents, as_inputs, as_outputs
+from torchjd.autojac._differentiate import differentiate
+from torchjd.autojac._jac_to_grad import aggregate, check_aggregator
+from torchjd.distributed._local import require_single_process
+
+
+def backward(
+    tensors: Tensor | Iterable[Tensor],
+    inputs: Tensor | Iterable[Tensor] | None,
+    aggregator: Aggregator,
+    *,
+    jac_tensors: Tensor | Iterable[Tensor] | None = None,
+    retain_graph: bool = False,
+    parallel_chunk_size: int | None = None,
+) -> Tensor | None:
+    r"""Compute the Jacobian of ``tensors``, aggregate it, and add the result to ``.grad``.
+
+    With :math:`J` the Jacobian of the flattened ``tensors`` with respect to all of ``inputs``, the
+    parts of :math:`\mathcal{A}(J)` are added to the ``.grad`` of each input. No ``.jac`` is written
+    or read. Source: Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
+
+    :param tensors: What to differentiate, of any shapes; usually the losses, one row an element.
+    :param inputs: The tensors whose ``.grad`` is written. None for all leaves of the graph.
+    :param aggregator: How to combine the rows.
+    :param jac_tensors: For each tensor, a tensor of shape ``[m, *tensor.shape]``, of its dtype.
+        Default: the identity.
+    :param retain_graph: Whether to keep the graph for another backward pass.
+    :param parallel_chunk_size: The most rows to differentiate at a time; 1 for row by row.
+        Default: chosen by the size of the graph.
+    :returns: The weights, of shape ``[m]`` and at least float32, if the aggregator has them.
+    :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating.
+    :raises ValueError: If a tensor does not require grad, is empty, or has a wrong shape; or an
+        input appears twice.
+    :raises RuntimeError: If the graph was freed, holds a reentrant checkpoint, or a compiled region
+        that overwrites what it saved; or if a process group of several ranks is initialised,
+        outside :func:`torchjd.distributed.local`.
+
+    >>> import torch, torchjd
+    >>> from torchjd.aggregation import UPGrad
+    >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> torchjd.backward([x.sum(), -x.prod()], [x], UPGrad())
+    tensor([0.9000, 0.8000])
+    >>> x.grad
+    tensor([-0.7000,  0.1000])
+    """
+    require_single_process("torchjd.backward")
+    check_aggregator(aggregator)
+    outputs = as_outputs(tensors, "tensors")
+    targets = None if inputs is None else as_inputs(inputs, "inputs")
+    cotangents = (
+        None
+        if jac_tensors is None
+        else as_cotangents(jac_tensors, "jac_tensors", outputs, "tensors")
+    )
+    chunk_size = as_chunk_size(parallel_chunk_size)
+    written, jacobians = differentiate(
+        outputs, targets, cotangents, retain_graph=retain_graph, chunk_size=chunk_size
+    )
+    commit, weights = aggregate(written, jacobians, aggregator)
+    commit()
+    return weights

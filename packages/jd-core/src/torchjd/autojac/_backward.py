@@ -1,0 +1,66 @@
+"""The Jacobian into ``.jac``."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from ._accumulation import add_to_jacobians, check_jacobian_room
+from ._arguments import as_chunk_size, as_cotangents, as_inputs, as_outputs
+from ._differentiate import differentiate
+
+
+def backward(
+    tensors: Tensor | Iterable[Tensor],
+    /,
+    *,
+    jac_tensors: Tensor | Iterable[Tensor] | None = None,
+    inputs: Tensor | Iterable[Tensor] | None = None,
+    retain_graph: bool = False,
+    parallel_chunk_size: int | None = None,
+) -> None:
+    r"""Accumulate the Jacobian of ``tensors`` in the ``.jac`` of each of ``inputs``.
+
+    With :math:`y \in \mathbb{R}^d` the flattened ``tensors``, :math:`\partial y / \partial x`, of
+    shape ``[d, *x.shape]``, is added to the ``.jac`` of each input :math:`x`; with ``jac_tensors``
+    :math:`V`, of ``m`` rows, :math:`V \, \partial y / \partial x`. Nothing is written unless all of
+    it succeeded.
+
+    :param tensors: What to differentiate, of any shapes; usually the losses.
+    :param jac_tensors: For each tensor, a tensor of shape ``[m, *tensor.shape]``, of its dtype.
+        Default: the identity.
+    :param inputs: The tensors whose ``.jac`` is written. Default: all leaves of the graph of
+        ``tensors``. One that no tensor depends on has a Jacobian of zeros.
+    :param retain_graph: Whether to keep the graph for another backward pass.
+    :param parallel_chunk_size: The most rows to differentiate at a time; 1 for row by row.
+        Default: chosen by the size of the graph.
+    :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating.
+    :raises ValueError: If a tensor does not require grad, is empty, or has a wrong shape; an input
+        appears twice; or a ``.jac`` has another number of rows.
+    :raises RuntimeError: If the graph was freed, holds a reentrant checkpoint, or a compiled region
+        that overwrites what it saved.
+
+    >>> import torch
+    >>> from torchjd.autojac import backward
+    >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> backward([x.sum(), x.prod()])
+    >>> x.jac
+    tensor([[1., 1.],
+            [2., 1.]])
+    """
+    outputs = as_outputs(tensors, "tensors")
+    targets = None if inputs is None else as_inputs(inputs, "inputs")
+    cotangents = (
+        None
+        if jac_tensors is None
+        else as_cotangents(jac_tensors, "jac_tensors", outputs, "tensors")
+    )
+    chunk_size = as_chunk_size(parallel_chunk_size)
+    written, jacobians = differentiate(
+        outputs,
+        targets,
+        cotangents,
+        retain_graph=retain_graph,
+        chunk_size=chunk_size,
+        check=lambda found, m: check_jacobian_room(found, m, "inputs"),
+    )
+    add_to_jacobians(written, jacobians)()

@@ -1,0 +1,57 @@
+"""The rows of a Jacobian through compiled regions."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ._cotangents import Cotangents
+from ._rows import fill_by_loop
+
+
+def fill_compiled(
+    cotangents: Cotangents, inputs: Sequence[Tensor], buffers: Sequence[Tensor], retain_graph: bool
+) -> None:
+    """Write the rows one by one, unless the compiler gave away what later rows need.
+
+    A backward pass that was compiled for a graph that is not kept may overwrite ("donate") what
+    the forward pass saved. By default torch then raises; where its check is switched off, the
+    first row is differentiated twice, which tells.
+
+    :raises RuntimeError: If the compiled backward pass overwrites saved tensors.
+    """
+    import torch._functorch.config as functorch_config
+
+    unchecked = cotangents.m > 1 and not functorch_config.donated_buffer
+    try:
+        before = _first_row(cotangents, inputs) if unchecked else []
+        fill_by_loop(cotangents, inputs, buffers, retain_graph)
+    except RuntimeError as error:
+        if "donated buffers" not in str(error):
+            raise
+        raise RuntimeError(_donated("torch refused to keep the graph for more rows")) from error
+    for row, buffer in zip(before, buffers, strict=False):
+        if row is not None and not _close(row, buffer[0]):
+            raise RuntimeError(_donated("the same row came out differently the second time"))
+
+
+def _first_row(cotangents: Cotangents, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    outputs, starts = cotangents.row(0)
+    return torch.autograd.grad(outputs, inputs, starts, retain_graph=True, allow_unused=True)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    tolerance = torch.finfo(one.dtype).eps ** 0.5
+    scale = float(one.abs().amax()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+
+
+def _donated(found: str) -> str:
+    return (
+        "A Jacobian of several rows needs a compiled model whose backward pass leaves saved "
+        f"tensors as they are. Got one that overwrites them ({found}): it was compiled, or taken "
+        "from a cache, for a plain `.backward()`. Set "
+        "`torch._functorch.config.enable_autograd_cache = False` and "
+        "`torch._functorch.config.donated_buffer = False` before the first call of the model, and "
+        "compile it anew, or differentiate the model that is not compiled."
+    )

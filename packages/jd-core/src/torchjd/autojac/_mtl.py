@@ -1,0 +1,153 @@
+"""The shared Jacobian and the gradients of the heads, of the losses of several tasks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._accumulation import Commit, add_to_grads, own, total
+from ._arguments import as_chunk_size, as_grad_tensors, as_inputs, as_outputs
+from ._cotangents import GivenCotangents
+from ._rows import new_buffers, write
+from ._split import Split, split_parameters
+from ._strategy import batches, jacobian
+
+
+@dataclass(frozen=True)
+class MultiTaskGradients:
+    """What the losses of several tasks say about the parameters.
+
+    :ivar shared: The shared parameters.
+    :ivar jacobians: For each, its Jacobian, of shape ``[n_tasks, *parameter.shape]``.
+    :ivar commit_heads: Adds the gradients of the tasks' own parameters to their ``.grad``.
+    """
+
+    shared: Sequence[Tensor]
+    jacobians: Sequence[Tensor]
+    commit_heads: Commit
+
+
+@dataclass(frozen=True)
+class MultiTaskProblem:
+    """Checked arguments of ``mtl_backward``."""
+
+    losses: Sequence[Tensor]
+    features: Sequence[Tensor]
+    starts: Sequence[Tensor]
+    split: Split
+    chunk_size: int | None
+
+
+def check_problem(
+    losses: Iterable[Tensor] | None,
+    features: Tensor | Iterable[Tensor],
+    grad_tensors: Iterable[Tensor] | None,
+    tasks_params: Iterable[Iterable[Tensor]] | None,
+    shared_params: Iterable[Tensor] | None,
+    parallel_chunk_size: int | None,
+) -> MultiTaskProblem:
+    """Check the arguments that the public functions share.
+
+    :raises TypeError: If one is of a wrong type or dtype.
+    :raises ValueError: If one has a wrong shape or number, or does not belong to the graph.
+    :raises RuntimeError: If the graph cannot be differentiated, or split, safely.
+    """
+    chunk_size = as_chunk_size(parallel_chunk_size)
+    if losses is None:
+        raise TypeError("`losses` must be given: one loss for each task. Got none.")
+    tensors = as_outputs(losses, "losses")
+    shared_features = as_inputs(features, "features")
+    if grad_tensors is None:
+        starts = [_unit(loss, i) for i, loss in enumerate(tensors)]
+    else:
+        starts = as_grad_tensors(grad_tensors, "grad_tensors", tensors, "losses")
+    split = split_parameters(tensors, shared_features, tasks_params, shared_params)
+    return MultiTaskProblem(tensors, shared_features, starts, split, chunk_size)
+
+
+def differentiate_tasks(problem: MultiTaskProblem, retain_graph: bool) -> MultiTaskGradients:
+    """Differentiate every loss with respect to the shared parameters and to its own.
+
+    One backward pass a loss goes through its head and on through the trunk: right whatever the
+    features look like, and it costs what two passes would. Only where several rows are to be
+    differentiated at a time is the graph cut at the features.
+
+    :param problem: What to differentiate.
+    :param retain_graph: Whether to keep the graph.
+    """
+    split, m = problem.split, len(problem.losses)
+    if split.clean and batches(m, split.shared, split.trunk, problem.chunk_size):
+        return _through_features(problem, retain_graph)
+    jacobians = new_buffers(m, split.shared)
+    heads = _Heads()
+    for i, own_params in enumerate(split.tasks):
+        keep = retain_graph or i < m - 1
+        grads = _pull(problem, i, [*split.shared, *own_params], keep)
+        for buffer, grad in zip(jacobians, grads, strict=False):
+            write(buffer[i], grad)
+        heads.add(own_params, grads[len(split.shared) :])
+    return MultiTaskGradients(split.shared, jacobians, heads.commit())
+
+
+def _through_features(problem: MultiTaskProblem, retain_graph: bool) -> MultiTaskGradients:
+    split, m = problem.split, len(problem.losses)
+    cotangents = new_buffers(m, problem.features)
+    heads = _Heads()
+    for i, own_params in enumerate(split.tasks):
+        keep = retain_graph or split.heads.meets_later[i]
+        grads = _pull(problem, i, [*problem.features, *own_params], keep)
+        for buffer, grad in zip(cotangents, grads, strict=False):
+            write(buffer[i], grad)
+        heads.add(own_params, grads[len(problem.features) :])
+    jacobians = jacobian(
+        GivenCotangents(problem.features, cotangents),
+        split.shared,
+        split.trunk,
+        retain_graph=retain_graph,
+        chunk_size=problem.chunk_size,
+    )
+    return MultiTaskGradients(split.shared, jacobians, heads.commit())
+
+
+class _Heads:
+    """The gradients of the tasks' own parameters; those of a parameter of several tasks add up."""
+
+    def __init__(self) -> None:
+        self._totals: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def add(self, params: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+        for param, grad in zip(params, grads, strict=True):
+            if grad is None:
+                continue
+            known = self._totals.get(id(param))
+            with torch.no_grad():
+                grad = own(grad) if known is None else total(known[1], grad)
+            self._totals[id(param)] = (param, grad)
+
+    def commit(self) -> Commit:
+        pairs = self._totals.values()
+        return add_to_grads([param for param, _ in pairs], [grad for _, grad in pairs])
+
+
+def _pull(
+    problem: MultiTaskProblem, i: int, inputs: Sequence[Tensor], retain_graph: bool
+) -> Sequence[Tensor | None]:
+    if not inputs:
+        return []
+    return torch.autograd.grad(
+        [problem.losses[i]],
+        inputs,
+        [problem.starts[i]],
+        retain_graph=retain_graph,
+        allow_unused=True,
+    )
+
+
+def _unit(loss: Tensor, i: int) -> Tensor:
+    if loss.numel() != 1:
+        raise ValueError(
+            f"`losses[{i}]` must have one element, unless `grad_tensors` are given. Got shape "
+            f"{list(loss.shape)}. Reduce it, for instance with `.mean()`."
+        )
+    return torch.ones_like(loss)

@@ -1,0 +1,86 @@
+"""The rows of a Jacobian, written into one buffer for each input."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ._cotangents import Cotangents
+
+Fill = Callable[[Cotangents, Sequence[Tensor], Sequence[Tensor], bool], None]
+"""Write the rows of ``cotangents`` with respect to inputs into buffers; keep the graph, or not."""
+
+
+def new_buffers(m: int, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return one tensor of shape ``[m, *input.shape]`` for each input, not initialised."""
+    return [
+        torch.empty((m, *tensor.shape), dtype=tensor.dtype, device=tensor.device)
+        for tensor in inputs
+    ]
+
+
+def fill_by_loop(
+    cotangents: Cotangents,
+    inputs: Sequence[Tensor],
+    buffers: Sequence[Tensor],
+    retain_graph: bool,
+    first: int = 0,
+) -> None:
+    """Write the rows from ``first`` on, one backward pass each.
+
+    :param cotangents: What is pulled back.
+    :param inputs: With respect to which tensors.
+    :param buffers: One tensor of shape ``[m, *input.shape]`` for each input.
+    :param retain_graph: Whether the graph is kept after the last row.
+    """
+    for r in range(first, cotangents.m):
+        outputs, starts = cotangents.row(r)
+        grads = torch.autograd.grad(
+            outputs,
+            inputs,
+            starts,
+            retain_graph=retain_graph or cotangents.needs_graph_after(r),
+            allow_unused=True,
+        )
+        for buffer, grad in zip(buffers, grads, strict=True):
+            write(buffer[r], grad)
+
+
+def fill_by_batches(chunk_size: int) -> Fill:
+    """Return what writes the rows ``chunk_size`` at a time, and the last one by itself.
+
+    The last row is an ordinary backward pass: it frees the graph if it is not to be kept, which a
+    batched pass may do only where it cannot fail; after a failure, the loop still has its graph.
+    """
+
+    def fill(
+        cotangents: Cotangents,
+        inputs: Sequence[Tensor],
+        buffers: Sequence[Tensor],
+        retain_graph: bool,
+    ) -> None:
+        last = cotangents.m - 1
+        for start in range(0, last, chunk_size):
+            stop = min(start + chunk_size, last)
+            outputs, starts = cotangents.rows(start, stop)
+            grads = torch.autograd.grad(
+                outputs,
+                inputs,
+                starts,
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=True,
+            )
+            for buffer, grad in zip(buffers, grads, strict=True):
+                write(buffer[start:stop], grad)
+        fill_by_loop(cotangents, inputs, buffers, retain_graph, first=last)
+
+    return fill
+
+
+def write(target: Tensor, grad: Tensor | None) -> None:
+    """Write a gradient, dense or sparse, into ``target``; zeros where there is none."""
+    if grad is None:
+        target.zero_()
+    else:
+        target.copy_(grad if grad.layout == torch.strided else grad.to_dense())

@@ -1,0 +1,111 @@
+"""Which parameters the tasks share, and which are each task's own."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ._arguments import as_inputs
+from ._graph import Edge, Graph, edge_of, is_opaque, walk
+
+
+@dataclass(frozen=True)
+class Split:
+    """The parameters of a multi-task model.
+
+    :ivar shared: The parameters whose Jacobian is wanted.
+    :ivar tasks: For each loss, the parameters whose gradient is wanted, if it depends on them.
+    :ivar clean: Whether all that the losses know of the shared parameters goes through features
+        that do not depend on one another: then, and only then, can the graph be cut there.
+    :ivar trunk: The graph of the features.
+    :ivar heads: The graph of the losses down to the features.
+    """
+
+    shared: Sequence[Tensor]
+    tasks: Sequence[Sequence[Tensor]]
+    clean: bool
+    trunk: Graph
+    heads: Graph
+
+
+def split_parameters(
+    losses: Sequence[Tensor],
+    features: Sequence[Tensor],
+    tasks_params: Iterable[Iterable[Tensor]] | None,
+    shared_params: Iterable[Tensor] | None,
+) -> Split:
+    """Find the parameters, and check those that are given.
+
+    :param losses: One scalar a task, or tensors that are seeded with a cotangent.
+    :param features: The tensors that the tasks share.
+    :param tasks_params: For each loss, its own parameters; None for the leaves that it reaches
+        and that the features do not.
+    :param shared_params: The shared parameters; None for the leaves that the features reach.
+    :raises TypeError: If what is given is not made of tensors of real floating dtypes.
+    :raises ValueError: If what is given does not fit the losses, or one parameter is both shared
+        and a task's; or if no loss depends on a feature.
+    :raises RuntimeError: If a reentrant checkpoint is in the graph; or if parameters are not given
+        and a loss and a feature come out of one compiled region or custom function.
+    """
+    loss_edges = [edge_of(loss) for loss in losses]
+    cut = [edge_of(feature) for feature in features]
+    trunk, heads = walk(cut, cut), walk(loss_edges, cut)
+    trunk.refuse_reentrant()
+    heads.refuse_reentrant()
+    if not heads.cut and not set(loss_edges) & set(cut):
+        raise ValueError(
+            "`features` must be tensors that at least one of the losses depends on. Got none that "
+            "any loss does. Pass the features of this very forward pass."
+        )
+    if tasks_params is None or shared_params is None:
+        _refuse_same_node(loss_edges, cut, heads)
+    shared = trunk.leaves if shared_params is None else as_inputs(shared_params, "shared_params")
+    shared_ids = {id(tensor) for tensor in (*shared, *trunk.leaves)}
+    if tasks_params is None:
+        tasks = [[leaf for leaf in heads.leaves if id(leaf) not in shared_ids]] * len(losses)
+    else:
+        tasks = _given_tasks(tasks_params, len(losses))
+        _refuse_overlap(tasks, shared)
+    bypassed = heads.bypassed or any(id(leaf) in shared_ids for leaf in heads.leaves)
+    return Split(shared, tasks, not (bypassed or trunk.cut), trunk, heads)
+
+
+def _given_tasks(tasks_params: Iterable[Iterable[Tensor]], n_losses: int) -> list[list[Tensor]]:
+    if isinstance(tasks_params, Tensor) or not isinstance(tasks_params, Iterable):
+        raise TypeError(
+            "`tasks_params` must be an iterable of iterables of tensors, one for each loss. Got "
+            f"{type(tasks_params).__name__}."
+        )
+    given = [own if isinstance(own, Tensor) else list(own) for own in tasks_params]
+    if len(given) != n_losses:
+        raise ValueError(
+            f"`tasks_params` must have the parameters of each of the {n_losses} losses. "
+            f"Got {len(given)}."
+        )
+    return [as_inputs(own, f"tasks_params[{i}]") if len(own) else [] for i, own in enumerate(given)]
+
+
+def _refuse_overlap(tasks: Sequence[Sequence[Tensor]], shared: Sequence[Tensor]) -> None:
+    shared_positions = {id(tensor): i for i, tensor in enumerate(shared)}
+    for i, own in enumerate(tasks):
+        for k, tensor in enumerate(own):
+            if id(tensor) in shared_positions:
+                raise ValueError(
+                    f"`tasks_params` and `shared_params` must have no parameter in common. Got "
+                    f"`tasks_params[{i}][{k}]`, of shape {list(tensor.shape)}, as shared parameter "
+                    f"{shared_positions[id(tensor)]} too. What the features depend on is shared."
+                )
+
+
+def _refuse_same_node(losses: Sequence[Edge], cut: Sequence[Edge], heads: Graph) -> None:
+    opaque = {edge.node for edge in cut if is_opaque(edge.node)}
+    features = set(cut)
+    mixed = [edge.node for edge in losses if edge not in features] + heads.bypassed
+    for node in mixed:
+        if node in opaque:
+            raise RuntimeError(
+                "`features` and the losses must come out of different nodes of the graph, for the "
+                "shared parameters to be told from those of the tasks. Got a feature and a loss "
+                f"out of one {type(node).__name__}. Compile the feature extractor and the heads "
+                "separately, or pass both `tasks_params` and `shared_params`."
+            )

@@ -1,0 +1,79 @@
+"""One plugin, from its entry point to what it offers, or to the reason why it offers nothing."""
+
+import re
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
+from types import ModuleType
+
+import pluggy
+
+from . import _hookspecs
+from ._registry import Kind, Plugin
+
+_HOOKS: Mapping[str, Kind] = {"torchjd_aggregators": "aggregation"}
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class StillImportingError(Exception):
+    """The plugin's module is being imported right now: ask again later."""
+
+
+def load_plugin(entry_point: EntryPoint) -> Plugin:
+    """Import the target of ``entry_point`` and ask its hooks what they offer.
+
+    Whatever is wrong with one plugin ends up in its own ``error``.
+
+    :raises StillImportingError: If the target is in the middle of its own import.
+    """
+    dist, version = owner(entry_point)
+    described = f"{entry_point.name} = {entry_point.value}"
+    # SystemExit too: a script that is taken for a plugin must not end the user's process.
+    try:
+        names = _ask(entry_point)
+    except StillImportingError:
+        raise
+    except (Exception, SystemExit) as error:
+        cause = f"{type(error).__name__}: {error}"
+        return Plugin(dist, version, described, "failed", cause)
+    return Plugin(dist, version, described, names=names)
+
+
+def owner(entry_point: EntryPoint) -> tuple[str, str]:
+    """Return the name and the version of the distribution of ``entry_point``."""
+    dist = entry_point.dist
+    return ("unknown", "unknown") if dist is None else (dist.name, dist.version)
+
+
+def _ask(entry_point: EntryPoint) -> Mapping[Kind, Mapping[str, str]]:
+    plugin = entry_point.load()
+    if isinstance(plugin, ModuleType) and getattr(plugin.__spec__, "_initializing", False):
+        raise StillImportingError
+    # A manager for each plugin: pluggy lets an invalid one half registered, and one hook that
+    # raises loses the results of all.
+    manager = pluggy.PluginManager("torchjd")
+    manager.add_hookspecs(_hookspecs)
+    manager.register(plugin)
+    manager.check_pending()
+    known = [hook for hook in _HOOKS if getattr(manager.hook, hook).get_hookimpls()]
+    if not known:
+        raise ValueError(
+            f"it implements none of the hooks {', '.join(_HOOKS)}. Mark a function of that name "
+            "with `@torchjd.plugins.hookimpl`."
+        )
+    return {_HOOKS[hook]: _checked(hook, getattr(manager.hook, hook)()) for hook in known}
+
+
+def _checked(hook: str, results: list[object]) -> Mapping[str, str]:
+    names: dict[str, str] = {}
+    for result in results:
+        if not isinstance(result, Mapping):
+            raise TypeError(f"`{hook}` must return a mapping. Got {type(result).__name__}.")
+        for name, target in result.items():
+            if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+                raise ValueError(f"`{hook}` must give public identifiers. Got {name!r}.")
+            if not isinstance(target, str) or not _TARGET.fullmatch(target):
+                raise ValueError(
+                    f'`{hook}` must map {name!r} to "module:attribute". Got {target!r}.'
+                )
+            names[name] = target
+    return names
