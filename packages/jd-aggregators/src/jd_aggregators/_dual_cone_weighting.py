@@ -51,7 +51,7 @@ class DualConeWeighting(GramianWeighting):
         self._projector = ExactProjector() if value is None else value
 
     def forward(self, gramian: PSDMatrix, /) -> Tensor:
-        """Return the weights, of shape ``[m]``, in the precision of ``gramian`` and at least float32."""
+        """Return the weights, of shape ``[m]``, of the dtype of ``gramian`` or float32."""
         weights = self._weigh(preference(self.pref_vector, gramian), gramian)
         return weights.to(torch.promote_types(gramian.dtype, torch.float32))
 

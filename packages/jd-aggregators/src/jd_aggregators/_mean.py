@@ -25,7 +25,7 @@ class MeanWeighting(RowCountWeighting):
 
 
 class Mean(WeightedAggregator):
-    r"""The mean of the rows, :math:`\frac1m \sum_i g_i`: the gradient of the mean of the objectives.
+    r"""The mean of the rows, :math:`\frac1m \sum_i g_i`: the gradient of the mean objective.
 
     >>> import torch
     >>> from torchjd.aggregation import Mean

@@ -1,4 +1,4 @@
-"""Jacobian descent with PyTorch: train on a vector of objectives, none at the expense of another."""
+"""Jacobian descent with PyTorch: train on many objectives, none at the expense of another."""
 
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import distribution as _distribution

@@ -63,8 +63,8 @@ def mtl_backward(
     gradients = differentiate_tasks(problem, retain_graph)
     if not gradients.shared:
         raise ValueError(
-            "`shared_params` must contain at least one parameter. Got none, and the features depend "
-            "on none. Leave out `features` that are computed without parameters."
+            "`shared_params` must contain at least one parameter. Got none, or features that "
+            "depend on none. Pass `features` that are computed from parameters."
         )
     commit, weights = aggregate(gradients.shared, gradients.jacobians, aggregator)
     gradients.commit_heads()

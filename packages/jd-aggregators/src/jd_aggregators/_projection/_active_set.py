@@ -25,6 +25,7 @@ class ActiveSetSolver:
         self._C = C
         self._noise = noise
         self._pivot = _DEPENDENT * noise
+        self._factored: tuple[list[int], Tensor, Tensor | None] = ([], C, None)
 
     def solve(self, q: Tensor, start: Tensor | None = None) -> Tensor:
         """Return the solution for one ``q``.
@@ -56,17 +57,27 @@ class ActiveSetSolver:
         return best  # rounding made it turn in circles: the least violation that was met
 
     def _warm(self, q: Tensor, start: Tensor | None) -> tuple[Tensor, list[int]]:
-        """Return the solution on the passive set ``start``, if it has independent, positive rows."""
+        """Return the solution on as many rows of ``start`` as are independent and get weight."""
         cold: tuple[Tensor, list[int]] = (torch.zeros_like(q), [])
         if start is None:
             return cold
-        passive = start.nonzero().flatten().tolist()
-        solved = self._solve_on(passive, q)
-        if solved is None or bool((solved < 0).any()):
-            return cold
-        w = torch.zeros_like(q)
-        w[passive] = solved
-        return w, passive
+        return self._settle(cold[0], self._independent(start), q) or cold
+
+    def _independent(self, start: Tensor) -> list[int]:
+        """Return rows of ``start`` that span the others, by a pivoted Cholesky factorisation."""
+        left = start.nonzero().flatten()
+        remaining = self._C.index_select(0, left).index_select(1, left).clone()
+        chosen: list[int] = []
+        for _ in range(len(left)):
+            pivot = int(remaining.diagonal().argmax())
+            size = float(remaining[pivot, pivot])
+            if size <= self._pivot:
+                break
+            chosen.append(int(left[pivot]))
+            column = remaining[:, pivot].clone()
+            remaining.addr_(column, column, alpha=-1.0 / size)
+            remaining[pivot, pivot] = -1.0
+        return chosen
 
     def _enter(
         self, w: Tensor, passive: list[int], entering: int, q: Tensor, slope: float
@@ -121,10 +132,19 @@ class ActiveSetSolver:
         """Solve with the passive block of C, refined once; None if its rows are dependent."""
         if not passive:
             return rhs
-        block = self._C[passive][:, passive]
-        factor, info = torch.linalg.cholesky_ex(block)
-        if int(info) or bool((factor.diagonal().square() <= self._noise).any()):
+        block, factor = self._factor(passive)
+        if factor is None:
             return None
         x = torch.cholesky_solve(rhs[:, None], factor)
         x = x + torch.cholesky_solve(rhs[:, None] - block @ x, factor)
         return x[:, 0]
+
+    def _factor(self, passive: list[int]) -> tuple[Tensor, Tensor | None]:
+        """Return the passive block of C and its Cholesky factor, kept until the set changes."""
+        if passive != self._factored[0]:
+            index = torch.tensor(passive)
+            block = self._C.index_select(0, index).index_select(1, index)
+            factor, info = torch.linalg.cholesky_ex(block)
+            singular = int(info) or float(factor.diagonal().min()) ** 2 <= self._noise
+            self._factored = (list(passive), block, None if singular else factor)
+        return self._factored[1:]

@@ -3,6 +3,7 @@
 import importlib
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ def guess_sets(C: Tensor, Q: Tensor, noise: float) -> Tensor | None:
     return sets
 
 
-def _inverse_factor(C: Tensor, noise: float) -> "object | None":
+def _inverse_factor(C: Tensor, noise: float) -> Any:
     m = C.shape[0]
     eye = torch.eye(m, dtype=C.dtype)
     ridge = max(noise, m * torch.finfo(C.dtype).eps)

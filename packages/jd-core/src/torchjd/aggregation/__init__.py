@@ -1,7 +1,7 @@
 """Interfaces of aggregators and weightings; every discovered method by its name.
 
-``from torchjd.aggregation import UPGrad`` finds what installed plugins offer, when it is first asked
-for. :func:`torchjd.plugins.list_plugins` shows who offers what.
+``from torchjd.aggregation import UPGrad`` finds what installed plugins offer, when a name is first
+asked for. :func:`torchjd.plugins.list_plugins` shows who offers what.
 """
 
 from typing import TYPE_CHECKING

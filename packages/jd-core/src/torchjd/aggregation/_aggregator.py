@@ -10,7 +10,7 @@ from torchjd.linalg import Matrix, PSDMatrix
 from torchjd.linalg._blocks import JacobianBlocks
 from torchjd.linalg._checks import as_matrix
 
-from ._weighting import GramianWeighting, Weighting, check_weights
+from ._weighting import Weighting, check_weights
 
 
 class Aggregator(nn.Module, ABC):
@@ -41,16 +41,21 @@ class Aggregator(nn.Module, ABC):
         result: Tensor = super().__call__(as_matrix(matrix, "matrix"))
         return result
 
-    def aggregate_blocks(
-        self, blocks: Sequence[Tensor], *, whole: bool = False
-    ) -> tuple[list[Tensor], Tensor | None]:
+    def aggregate_blocks(self, blocks: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
         """Aggregate a Jacobian that is held as one block per parameter.
 
         :param blocks: Tensors of shape ``[m, n_1], ..., [m, n_p]``.
-        :param whole: Whether to call the aggregator on the whole matrix even where it can do
-            without.
         :returns: The parts of the aggregation, of shape ``[n_1], ..., [n_p]``, in storage of their
             own; and the weights if the method has them, else None.
+        :raises ValueError: If the aggregation is not of shape ``[n]``.
+        """
+        return self.aggregate_whole(blocks)
+
+    def aggregate_whole(self, blocks: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        """Aggregate as :meth:`aggregate_blocks` does, by a call with the whole Jacobian.
+
+        :param blocks: Tensors of shape ``[m, n_1], ..., [m, n_p]``.
+        :returns: The parts of the aggregation, and the weights or None.
         :raises ValueError: If the aggregation is not of shape ``[n]``.
         """
         vector = self(JacobianBlocks(blocks).matrix())
@@ -61,7 +66,7 @@ class Aggregator(nn.Module, ABC):
                 f"`{type(self).__name__}` must return a vector of shape [{sum(sizes)}]. "
                 f"Got {found}."
             )
-        parts = vector.detach().split(sizes)
+        parts = torch.split(vector.detach(), sizes)
         own = [part.to(b, copy=True) for part, b in zip(parts, blocks, strict=True)]
         return own, None
 
@@ -79,7 +84,7 @@ class WeightedAggregator(Aggregator):
     :raises TypeError: If ``weighting`` is no weighting of matrices.
     """
 
-    def __init__(self, weighting: Weighting[Matrix] | GramianWeighting) -> None:
+    def __init__(self, weighting: Weighting[Matrix] | Weighting[PSDMatrix]) -> None:
         super().__init__()
         if not isinstance(weighting, Weighting):
             raise TypeError(
@@ -92,24 +97,29 @@ class WeightedAggregator(Aggregator):
         """Return the weighted sum of the rows of ``matrix``, of shape ``[n]``."""
         return self._combine(JacobianBlocks([matrix]))[0][0]
 
-    def aggregate_blocks(
-        self, blocks: Sequence[Tensor], *, whole: bool = False
-    ) -> tuple[list[Tensor], Tensor | None]:
+    def aggregate_blocks(self, blocks: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
         """Aggregate block by block: no tensor of the size of the Jacobian is made.
 
         A subclass that aggregates in its own way, and a hook on the aggregator, see one matrix.
 
         :param blocks: Tensors of shape ``[m, n_1], ..., [m, n_p]``.
-        :param whole: Whether to call the aggregator on the whole matrix all the same.
         :returns: The parts of the aggregation, and the weights, of shape ``[m]``.
         """
         own_forward = type(self).forward is not WeightedAggregator.forward
-        if not (whole or own_forward or self._forward_hooks or self._forward_pre_hooks):
-            return self._combine(JacobianBlocks(blocks))
+        if own_forward or self._forward_hooks or self._forward_pre_hooks:
+            return self.aggregate_whole(blocks)
+        return self._combine(JacobianBlocks(blocks))
+
+    def aggregate_whole(self, blocks: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        """Aggregate by a call with the whole Jacobian, through the hooks of the aggregator.
+
+        :param blocks: Tensors of shape ``[m, n_1], ..., [m, n_p]``.
+        :returns: The parts of the aggregation, and the weights, of shape ``[m]``.
+        """
         seen: list[Tensor] = []
         handle = self.weighting.register_forward_hook(lambda *call: seen.append(call[2]))
         try:
-            parts, _ = super().aggregate_blocks(blocks, whole=True)
+            parts, _ = super().aggregate_whole(blocks)
         finally:
             handle.remove()
         return parts, self._reported(seen[-1], JacobianBlocks(blocks)) if seen else None

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torchjd.linalg import Matrix, PSDMatrix
 from torchjd.linalg._checks import as_generalized_gramian, as_gramian, as_matrix
 
-_T = TypeVar("_T", contravariant=True, bound=Tensor)
+_T_contra = TypeVar("_T_contra", contravariant=True, bound=Tensor)
 
 Needs = Literal["jacobian", "gramian", "row count"]
 
 
-class Weighting(nn.Module, ABC, Generic[_T]):
+class Weighting(nn.Module, ABC, Generic[_T_contra]):
     r"""Extract one weight per objective from a matrix of them.
 
     Subclasses derive from :class:`MatrixWeighting`, :class:`GramianWeighting` or
@@ -28,7 +28,7 @@ class Weighting(nn.Module, ABC, Generic[_T]):
     needs: ClassVar[Needs] = "jacobian"
 
     @abstractmethod
-    def forward(self, stat: _T, /) -> Tensor:
+    def forward(self, stat: _T_contra, /) -> Tensor:
         """Return the weights; ``stat`` has been checked."""
 
     def _check(self, stat: object) -> Tensor:

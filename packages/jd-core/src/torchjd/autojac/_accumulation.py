@@ -50,7 +50,7 @@ def add_to_jacobians(tensors: Sequence[Tensor], jacobians: Sequence[Tensor]) -> 
     for tensor, jacobian in zip(tensors, jacobians, strict=True):
         stored = stored_jacobian(tensor)
         if stored is not None:
-            jacobian += stored
+            jacobian.add_(stored)
 
     def commit() -> None:
         for tensor, jacobian in zip(tensors, jacobians, strict=True):

@@ -80,7 +80,8 @@ def aggregate(
         jacobian.detach().reshape(jacobian.shape[0], tensor.numel())
         for jacobian, tensor in zip(jacobians, tensors, strict=True)
     ]
-    parts, weights = aggregator.aggregate_blocks(blocks, whole=whole)
+    aggregate_them = aggregator.aggregate_whole if whole else aggregator.aggregate_blocks
+    parts, weights = aggregate_them(blocks)
     grads = [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
     return add_to_grads(tensors, grads), weights
 
@@ -101,7 +102,7 @@ def check_aggregator(aggregator: object) -> None:
 
 def _jacobians(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the ``.jac`` of each tensor."""
-    jacobians = []
+    jacobians: list[Tensor] = []
     missing = [i for i, tensor in enumerate(tensors) if stored_jacobian(tensor) is None]
     if missing:
         shapes = ", ".join(f"tensors[{i}] of shape {list(tensors[i].shape)}" for i in missing[:5])

@@ -122,8 +122,8 @@ class _Heads:
                 continue
             known = self._totals.get(id(param))
             with torch.no_grad():
-                grad = own(grad) if known is None else total(known[1], grad)
-            self._totals[id(param)] = (param, grad)
+                so_far = own(grad) if known is None else total(known[1], grad)
+            self._totals[id(param)] = (param, so_far)
 
     def commit(self) -> Commit:
         pairs = self._totals.values()

@@ -1,4 +1,4 @@
-"""The Jacobian of the tasks' losses into ``.jac``, and the gradients of the heads into ``.grad``."""
+"""The Jacobian of the tasks' losses into ``.jac``; the gradients of the heads into ``.grad``."""
 
 from collections.abc import Iterable
 

@@ -81,7 +81,7 @@ def _chunk_size(m: int, inputs: Sequence[Tensor], graph: Graph, requested: int |
 
 
 def _largest_cotangent(node: Node) -> int:
-    """The most elements in a gradient that enters ``node``; too many where that is unknown."""
+    """Return the most elements in a gradient that enters ``node``; too many if unknown."""
     metadata = getattr(node, "_input_metadata", None)
     if metadata is None:
         return _MAX_ELEMENTS_OF_A_ROW + 1

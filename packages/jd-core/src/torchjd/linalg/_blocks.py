@@ -81,7 +81,7 @@ class JacobianBlocks:
         return [_combine_block(weights, block) for block in self.blocks]
 
     def _scale(self) -> Tensor | None:
-        """The power of two below the largest entry; None where squares are within range anyway."""
+        """Return a power of two near the largest entry; None where squares are within range."""
         if all(torch.finfo(b.dtype).bits < torch.finfo(_wide(b.device)).bits for b in self.blocks):
             return None
         device = self.blocks[0].device

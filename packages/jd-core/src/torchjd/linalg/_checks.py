@@ -1,7 +1,5 @@
 """Checks of what users hand to aggregators, weightings and projectors."""
 
-from typing import cast
-
 from torch import Tensor
 
 from ._types import Matrix, PSDMatrix
@@ -74,4 +72,4 @@ def _as_floating(value: object, name: str) -> Tensor:
             f"`{name}` must have a real floating dtype. Got {value.dtype}. "
             "Convert it, for instance with `.float()`."
         )
-    return cast("Tensor", value)
+    return value

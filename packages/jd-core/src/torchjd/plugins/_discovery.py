@@ -12,9 +12,18 @@ from ._registry import Plugin, Registry
 GROUP = "torchjd"
 ALLOW_LIST = "TORCHJD_PLUGINS"
 
-_lock = threading.RLock()
-_registry: Registry | None = None
-_discovering = False
+
+class _Cache:
+    """The registry, found once for all threads, and the failures already reported."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.registry: Registry | None = None
+        self.reported: set[Plugin] = set()
+        self.thread = threading.local()
+
+
+_cache = _Cache()
 
 
 def registry() -> Registry:
@@ -24,31 +33,37 @@ def registry() -> Registry:
 
     :raises PluginError: If called by a plugin that is being discovered.
     """
-    global _registry, _discovering
-    with _lock:
-        if _registry is not None:
-            return _registry
-        if _discovering:
-            raise PluginError(
-                "A plugin asked torchjd for a discovered name while it was being discovered. Its "
-                "entry point must be a light module; let it name its methods as "
-                '"module:attribute", and import them from the distribution that defines them.'
-            )
-        _discovering = True
-        try:
-            found, complete = _discover()
-        finally:
-            _discovering = False
+    if (known := _cache.registry) is not None:
+        return known
+    if getattr(_cache.thread, "discovering", False):
+        raise PluginError(
+            "A plugin asked torchjd for a discovered name while it was being discovered. Its "
+            "entry point must be a light module; let it name its methods as "
+            '"module:attribute", and import them from the distribution that defines them.'
+        )
+    # Without the lock: a thread that imports a plugin may be waiting for this very discovery.
+    _cache.thread.discovering = True
+    try:
+        found, complete = _discover()
+    finally:
+        _cache.thread.discovering = False
+    with _cache.lock:
+        if _cache.registry is not None:
+            return _cache.registry
         if complete:
-            _registry = found
-        return found
+            _cache.registry = found
+        failed = [p for p in found.plugins if p.status == "failed" and p not in _cache.reported]
+        _cache.reported.update(failed)
+    for plugin in failed:
+        _report(plugin)
+    return found
 
 
 def forget() -> None:
     """Look for plugins again at the next call of :func:`registry`."""
-    global _registry
-    with _lock:
-        _registry = None
+    with _cache.lock:
+        _cache.registry = None
+        _cache.reported.clear()
 
 
 def list_plugins() -> tuple[Plugin, ...]:
@@ -78,20 +93,16 @@ def _discover() -> tuple[Registry, bool]:
             plugins.append(Plugin(dist, version, described, "not allowed", reason))
             continue
         try:
-            plugin = load_plugin(entry_point)
+            plugins.append(load_plugin(entry_point))
         except StillImportingError:
             complete = False
-            continue
-        if plugin.status == "failed":
-            _report(plugin)
-        plugins.append(plugin)
     return Registry(plugins), complete
 
 
 def _report(plugin: Plugin) -> None:
     warnings.warn(
         f"The plugin {plugin.dist} {plugin.version} (entry point `{plugin.entry_point}`) is left "
-        f"out: {plugin.error} Upgrade or uninstall it, or keep it from loading with {ALLOW_LIST}.",
+        f"out: {plugin.error}. Upgrade or uninstall it, or keep it from loading with {ALLOW_LIST}.",
         PluginWarning,
         stacklevel=2,
     )

@@ -11,3 +11,8 @@ class PluginConflictError(PluginError):
 
 class PluginWarning(UserWarning):
     """A plugin was left out, or none is installed; the message names it and the remedy."""
+
+
+def cause(error: BaseException) -> str:
+    """Return the type and the message of ``error``, on one line and without a full stop."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(":. ")

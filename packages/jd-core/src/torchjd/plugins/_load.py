@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint
-from types import ModuleType
 
 import pluggy
 
 from . import _hookspecs
+from ._errors import cause
 from ._registry import Kind, Plugin
 
 _HOOKS: Mapping[str, Kind] = {"torchjd_aggregators": "aggregation"}
@@ -33,21 +34,22 @@ def load_plugin(entry_point: EntryPoint) -> Plugin:
     except StillImportingError:
         raise
     except (Exception, SystemExit) as error:
-        cause = f"{type(error).__name__}: {error}"
-        return Plugin(dist, version, described, "failed", cause)
+        return Plugin(dist, version, described, "failed", cause(error))
     return Plugin(dist, version, described, names=names)
 
 
 def owner(entry_point: EntryPoint) -> tuple[str, str]:
     """Return the name and the version of the distribution of ``entry_point``."""
     dist = entry_point.dist
-    return ("unknown", "unknown") if dist is None else (dist.name, dist.version)
+    # An interrupted installation leaves entry points without metadata.
+    return (dist and dist.name) or "unknown", (dist and dist.version) or "unknown"
 
 
 def _ask(entry_point: EntryPoint) -> Mapping[Kind, Mapping[str, str]]:
-    plugin = entry_point.load()
-    if isinstance(plugin, ModuleType) and getattr(plugin.__spec__, "_initializing", False):
+    module = import_module(entry_point.module)
+    if getattr(module.__spec__, "_initializing", False):
         raise StillImportingError
+    plugin = entry_point.load()
     # A manager for each plugin: pluggy lets an invalid one half registered, and one hook that
     # raises loses the results of all.
     manager = pluggy.PluginManager("torchjd")
@@ -65,7 +67,7 @@ def _ask(entry_point: EntryPoint) -> Mapping[Kind, Mapping[str, str]]:
 
 def _checked(hook: str, results: list[object]) -> Mapping[str, str]:
     names: dict[str, str] = {}
-    for result in results:
+    for result in results or [None]:  # pluggy drops a result that is None
         if not isinstance(result, Mapping):
             raise TypeError(f"`{hook}` must return a mapping. Got {type(result).__name__}.")
         for name, target in result.items():

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from ._discovery import registry
-from ._errors import PluginError, PluginWarning
+from ._errors import PluginError, PluginWarning, cause
 from ._registry import Kind, Offer, Registry
 
 
@@ -41,7 +41,7 @@ def _import(kind: Kind, name: str, offer: Offer) -> Any:
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"`torchjd.{kind}.{name}` comes from {offer}, which failed to import: "
-            f"{type(error).__name__}: {error}. Upgrade or reinstall {offer.plugin.dist}."
+            f"{cause(error)}. Upgrade or reinstall {offer.plugin.dist}."
         ) from error
 
 

@@ -31,7 +31,7 @@ class Plugin:
     entry_point: str
     status: Status = "ok"
     error: str = ""
-    names: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict)
+    names: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,18 @@ class Registry:
         offers = self.offers(kind, name)
         if len(offers) > 1:
             module, attribute = offers[0].target.split(":")
+            losers = [offer.plugin for offer in offers[1:]]
+            keep = [p.dist for p in self.plugins if p.status == "ok" and p not in losers]
             raise PluginConflictError(
                 f"`torchjd.{kind}.{name}` is offered by {len(offers)} plugins: "
-                f"{' and '.join(map(str, offers))}. Allow one of them, with "
-                f"TORCHJD_PLUGINS={offers[0].plugin.dist} in the environment, or import the one "
-                f"you want directly, for instance `from {module} import {attribute}`."
+                f"{' and '.join(map(str, offers))}. Allow one of them, for instance with "
+                f"TORCHJD_PLUGINS={','.join(dict.fromkeys(keep))} in the environment, or import "
+                f"the one you want directly, for instance `from {module} import {attribute}`."
             )
         return offers[0] if offers else None
 
     def similar(self, kind: Kind, name: str) -> str | None:
-        """Return the offered name closest to ``name``, if one is close."""
-        return next(iter(get_close_matches(name, self.names(kind), n=1, cutoff=0.75)), None)
+        """Return the offered name closest to ``name``, whatever the case, if one is close."""
+        names = {offered.lower(): offered for offered in self.names(kind)}
+        close = get_close_matches(name.lower(), names, n=1, cutoff=0.75)
+        return names[close[0]] if close else None

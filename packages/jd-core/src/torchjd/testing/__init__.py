@@ -1,0 +1,53 @@
+"""What the tests of a plugin's author use: properties, matrices, oracles and tolerances."""
+
+from . import conformance
+from ._matrices import Example, examples
+from ._object_properties import (
+    assert_copies_agree,
+    assert_deterministic,
+    assert_instances_are_separate,
+    assert_refusals,
+    assert_state_round_trip,
+)
+from ._oracles import dense_jacobian, numerical_jacobian, project_onto_dual_cone
+from ._properties import (
+    assert_blocks_agree,
+    assert_homogeneous,
+    assert_layout_does_not_matter,
+    assert_linear_under_scaling,
+    assert_no_conflict,
+    assert_non_finite_propagates,
+    assert_permutation_invariant,
+    assert_shape_and_dtype,
+    assert_takes_grad,
+    assert_weights_agree,
+    assert_zero_of_zero,
+)
+from ._tolerances import assert_close, tolerance
+
+__all__ = [
+    "Example",
+    "assert_blocks_agree",
+    "assert_close",
+    "assert_copies_agree",
+    "assert_deterministic",
+    "assert_homogeneous",
+    "assert_instances_are_separate",
+    "assert_layout_does_not_matter",
+    "assert_linear_under_scaling",
+    "assert_no_conflict",
+    "assert_non_finite_propagates",
+    "assert_permutation_invariant",
+    "assert_refusals",
+    "assert_shape_and_dtype",
+    "assert_state_round_trip",
+    "assert_takes_grad",
+    "assert_weights_agree",
+    "assert_zero_of_zero",
+    "conformance",
+    "dense_jacobian",
+    "examples",
+    "numerical_jacobian",
+    "project_onto_dual_cone",
+    "tolerance",
+]
