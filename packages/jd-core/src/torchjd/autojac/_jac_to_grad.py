@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
-from torchjd.aggregation import Aggregator
-from torchjd.aggregation._weighting import Weighting
+from torchjd.aggregation import Aggregator, WeightedAggregator, Weighting
 from torchjd.distributed._local import require_single_process
 
 from ._accumulation import Commit, add_to_grads, stored_jacobian
@@ -35,7 +34,8 @@ def jac_to_grad(
         also does.
     :returns: The weights, of shape ``[m]`` and at least float32, if the aggregator has them.
     :raises TypeError: If ``tensors`` is no tensor or iterable of tensors, or ``aggregator`` none.
-    :raises ValueError: If a tensor has no ``.jac``, or one that does not fit the others.
+    :raises ValueError: If a tensor has no ``.jac``, or one that does not fit the others; or if
+        ``optimize_gramian_computation`` is True and the aggregator does not work from the Gramian.
     :raises RuntimeError: If a process group of several ranks is initialised, outside
         :func:`torchjd.distributed.local`.
 
@@ -51,6 +51,11 @@ def jac_to_grad(
     """
     require_single_process("torchjd.autojac.jac_to_grad")
     check_aggregator(aggregator)
+    if optimize_gramian_computation and not _has_gramian(aggregator):
+        raise ValueError(
+            "`optimize_gramian_computation=True` needs an aggregator that works from the Gramian. "
+            f"Got {aggregator!r}. Leave it out: it is done wherever it can be."
+        )
     targets = as_inputs(tensors, "tensors")
     jacobians = _jacobians(targets)
     whole = optimize_gramian_computation is False
@@ -98,6 +103,10 @@ def check_aggregator(aggregator: object) -> None:
     if isinstance(aggregator, Weighting):
         remedy = "Pass the aggregator of that method, or `WeightedAggregator(weighting)`."
     raise TypeError(f"`aggregator` must be an Aggregator. Got {found}. {remedy}")
+
+
+def _has_gramian(aggregator: Aggregator) -> bool:
+    return isinstance(aggregator, WeightedAggregator) and aggregator.weighting.needs == "gramian"
 
 
 def _jacobians(tensors: Sequence[Tensor]) -> list[Tensor]:

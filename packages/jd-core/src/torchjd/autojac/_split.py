@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from ._arguments import as_inputs
-from ._graph import Edge, Graph, edge_of, is_opaque, walk
+from ._graph import Graph, edge_of, is_opaque, walk
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,14 @@ def split_parameters(
     trunk, heads = walk(cut, cut), walk(loss_edges, cut)
     trunk.refuse_reentrant()
     heads.refuse_reentrant()
-    if not heads.cut and not set(loss_edges) & set(cut):
+    mixed = [e.node for e in loss_edges if e.node in {c.node for c in cut}] + heads.bypassed
+    if not heads.cut and not mixed:
         raise ValueError(
             "`features` must be tensors that at least one of the losses depends on. Got none that "
             "any loss does. Pass the features of this very forward pass."
         )
     if tasks_params is None or shared_params is None:
-        _refuse_same_node(loss_edges, cut, heads)
+        _refuse_opaque([node for node in mixed if is_opaque(node)])
     shared = trunk.leaves if shared_params is None else as_inputs(shared_params, "shared_params")
     shared_ids = {id(tensor) for tensor in (*shared, *trunk.leaves)}
     if tasks_params is None:
@@ -97,15 +99,11 @@ def _refuse_overlap(tasks: Sequence[Sequence[Tensor]], shared: Sequence[Tensor])
                 )
 
 
-def _refuse_same_node(losses: Sequence[Edge], cut: Sequence[Edge], heads: Graph) -> None:
-    opaque = {edge.node for edge in cut if is_opaque(edge.node)}
-    features = set(cut)
-    mixed = [edge.node for edge in losses if edge not in features] + heads.bypassed
-    for node in mixed:
-        if node in opaque:
-            raise RuntimeError(
-                "`features` and the losses must come out of different nodes of the graph, for the "
-                "shared parameters to be told from those of the tasks. Got a feature and a loss "
-                f"out of one {type(node).__name__}. Compile the feature extractor and the heads "
-                "separately, or pass both `tasks_params` and `shared_params`."
-            )
+def _refuse_opaque(mixed: Sequence[Node]) -> None:
+    if mixed:
+        raise RuntimeError(
+            "`features` and the losses must come out of different nodes of the graph, for the "
+            "shared parameters to be told from those of the tasks. Got a feature and a loss "
+            f"out of one {type(mixed[0]).__name__}. Compile the feature extractor and the heads "
+            "separately, or pass both `tasks_params` and `shared_params`."
+        )

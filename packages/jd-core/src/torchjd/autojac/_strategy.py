@@ -1,5 +1,6 @@
 """Row by row, or several rows at a time: which, and why."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from math import prod
@@ -93,5 +94,13 @@ def _warn(reason: str) -> None:
         "The rows of this Jacobian are differentiated one by one, not several at a time: "
         f"{reason}. Pass `parallel_chunk_size=1` to ask for that, without this warning.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=_level_of_user(),
     )
+
+
+def _level_of_user() -> int:
+    """Return how many frames above the warning the code is that called this library."""
+    level, frame = 2, sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("torchjd."):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,0 +1,124 @@
+"""The interfaces: checks of what goes in and comes out."""
+
+import pytest
+import torch
+
+from torchjd import Stateful
+from torchjd.aggregation import (
+    Aggregator,
+    GeneralizedWeighting,
+    GramianWeightedAggregator,
+    GramianWeighting,
+    MatrixWeighting,
+    WeightedAggregator,
+)
+
+
+class First(Aggregator):
+    def forward(self, matrix, /):
+        return matrix[0]
+
+
+class Ones(GramianWeighting):
+    def forward(self, gramian, /):
+        return torch.ones(len(gramian), dtype=gramian.dtype)
+
+
+class Returns(MatrixWeighting):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, matrix, /):
+        return self.value
+
+
+class Traces(GeneralizedWeighting):
+    def forward(self, generalized_gramian, /):
+        return torch.ones(generalized_gramian.shape[: generalized_gramian.ndim // 2])
+
+
+MATRICES = [
+    ([[1.0]], TypeError, "`matrix` must be a torch.Tensor. Got list"),
+    (torch.ones(2, 2, dtype=torch.int64), TypeError, "`matrix` must have a real.*Got torch.int64"),
+    (torch.ones(2, 2, dtype=torch.complex64), TypeError, "Got torch.complex64"),
+    (torch.ones(3), ValueError, r"`matrix` must have shape \[m, n\].*Got shape \[3\]"),
+    (torch.ones(2, 3, 4), ValueError, r"Got shape \[2, 3, 4\]. Flatten"),
+    (torch.ones(0, 3), ValueError, r"`matrix` must have at least one row. Got shape \[0, 3\]"),
+]
+
+
+@pytest.mark.parametrize("method", [First(), Returns(torch.ones(2)), WeightedAggregator(Ones())])
+@pytest.mark.parametrize(("matrix", "error", "match"), MATRICES)
+def test_matrices(method, matrix, error, match):
+    with pytest.raises(error, match=match):
+        method(matrix)
+
+
+def test_gramians_must_be_square():
+    with pytest.raises(ValueError, match=r"`gramian` must be a Gramian.*pass `J @ J.T`"):
+        Ones()(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 2, 3), (2,)])
+def test_generalized_gramians_must_read_the_same_in_both_directions(shape):
+    with pytest.raises(ValueError, match=r"\[d1, ..., dk, dk, ..., d1\]. Got shape"):
+        Traces()(torch.ones(shape))
+    assert Traces()(torch.ones(2, 3, 3, 2)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "match"),
+    [
+        (torch.ones(3), ValueError, r"`Returns` must return one weight per row.*\[2\]. Got \[3\]"),
+        (torch.ones(2, 1), ValueError, r"Got \[2, 1\]"),
+        (torch.ones(2, dtype=torch.int64), TypeError, "floating-point tensor.*Got torch.int64"),
+        ([1.0, 1.0], TypeError, "floating-point tensor.*Got list"),
+    ],
+)
+def test_weights_are_checked(value, error, match):
+    with pytest.raises(error, match=match):
+        WeightedAggregator(Returns(value))(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: WeightedAggregator(Ones), "`weighting` must be a Weighting.*Pass an instance"),
+        (lambda: WeightedAggregator(First()), "`weighting` must be a Weighting. Got First"),
+        (
+            lambda: GramianWeightedAggregator(Returns(torch.ones(2))),
+            "`gramian_weighting` must be a GramianWeighting. Got Returns",
+        ),
+        (lambda: GramianWeightedAggregator(First()), "Got First"),
+    ],
+)
+def test_weightings_are_checked(make, match):
+    with pytest.raises(TypeError, match=match):
+        make()
+
+
+def test_a_weighting_is_handed_the_gramian_whatever_the_aggregator():
+    matrix = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    for aggregator in (WeightedAggregator(Ones()), GramianWeightedAggregator(Ones())):
+        assert torch.equal(aggregator(matrix), matrix.sum(dim=0))
+    seen = []
+    weighting = Ones()
+    weighting.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    GramianWeightedAggregator(weighting)(matrix)
+    # In float64, and up to a factor: weights do not depend on it.
+    (gramian,) = seen
+    assert gramian.dtype == torch.float64
+    assert torch.allclose(gramian / gramian[1, 1], (matrix @ matrix.T).double())
+
+
+def test_the_aggregation_can_be_differentiated_with_constant_weights():
+    matrix = torch.ones(2, 3, requires_grad=True)
+    GramianWeightedAggregator(Ones())(matrix).sum().backward()
+    assert torch.equal(matrix.grad, torch.ones(2, 3))
+
+
+def test_names_and_state():
+    assert repr(First()) == "First()"
+    assert GramianWeightedAggregator(Ones()).gramian_weighting is not None
+    assert not isinstance(First(), Stateful)
