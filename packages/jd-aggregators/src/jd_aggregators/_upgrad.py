@@ -28,7 +28,7 @@ class UPGradWeighting(DualConeWeighting):
     >>> from torchjd.aggregation import UPGradWeighting
     >>> J = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
     >>> UPGradWeighting()(J @ J.T)
-    tensor([1.1109, 0.7894])
+    tensor([1.1111, 0.7895])
     """
 
     def _weigh(self, preference: Tensor, gramian: Tensor) -> Tensor:

@@ -46,9 +46,9 @@ def backward(
     >>> from torchjd.aggregation import UPGrad
     >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> torchjd.backward([x.sum(), -x.prod()], [x], UPGrad())
-    tensor([0.9000, 0.8000])
+    tensor([1.2500, 0.8000])
     >>> x.grad
-    tensor([-0.7000,  0.1000])
+    tensor([-0.3500,  0.4500])
     """
     require_single_process("torchjd.backward")
     check_aggregator(aggregator)

@@ -12,7 +12,7 @@ hookimpl = pluggy.HookimplMarker("torchjd")
 def torchjd_aggregators() -> Mapping[str, str]:  # type: ignore[empty-body]
     """Return the aggregators and weightings that the plugin offers.
 
-    Called once, when a name is first asked of :mod:`torchjd.aggregation` that it does not define.
+    Called once, when a name is first asked of ``torchjd.aggregation`` that it does not define.
 
     :returns: From each public name to ``"module:attribute"``, imported when the name is asked for.
     """

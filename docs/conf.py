@@ -1,0 +1,36 @@
+"""Settings of the documentation: built offline, from the docstrings, with warnings as errors."""
+
+from importlib.metadata import version as installed_version
+
+project = "Jacobian descent for PyTorch"
+author = "the contributors"
+copyright = f"2026, {author}"
+version = release = installed_version("jd-core")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = project
+templates_path = []
+html_static_path = []
+
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
+autodoc_default_options = {"members": True, "show-inheritance": True}
+add_module_names = False
+
+# Without a network there is no inventory of torch's and Python's own documentation to link to.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|collections|typing|abc|pluggy|importlib)\..*"),
+    (r"py:.*", r"(Tensor|Node|Generator|TypeVar|optional|ABC|Generic|Protocol|NewType)"),
+    (r"py:.*", r".*\b_[A-Za-z_]+.*"),
+]
