@@ -13,7 +13,7 @@ from torchjd.testing import (
     examples,
     project_onto_dual_cone,
 )
-from torchjd.testing._matrices import conflicting, gaussian, of_rank, opposite, with_row_scales
+from torchjd.testing.matrices import conflicting, gaussian, of_rank, opposite, with_row_scales
 
 
 @pytest.fixture(params=["with quadprog", "without quadprog"])

@@ -5,7 +5,7 @@ import torch
 
 import jd_aggregators as jd
 from torchjd.testing import assert_close
-from torchjd.testing._matrices import gaussian
+from torchjd.testing.matrices import gaussian
 
 J = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]], dtype=torch.float64)
 

@@ -6,7 +6,7 @@ import torch
 from torchjd.linalg import DualConeProjector, _blocks, flatten_gramian
 from torchjd.linalg._blocks import JacobianBlocks
 from torchjd.testing import assert_close
-from torchjd.testing._matrices import gaussian
+from torchjd.testing.matrices import gaussian
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 1, 4)])

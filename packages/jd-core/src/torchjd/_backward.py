@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from torchjd.aggregation import Aggregator
-from torchjd.autojac._arguments import as_chunk_size, as_cotangents, as_inputs, as_outputs
-from torchjd.autojac._differentiate import differentiate
+from torchjd.autojac._differentiate import Names, differentiate
 from torchjd.autojac._jac_to_grad import aggregate, check_aggregator
 from torchjd.distributed._local import require_single_process
 
@@ -52,16 +51,13 @@ def backward(
     """
     require_single_process("torchjd.backward")
     check_aggregator(aggregator)
-    outputs = as_outputs(tensors, "tensors")
-    targets = None if inputs is None else as_inputs(inputs, "inputs")
-    cotangents = (
-        None
-        if jac_tensors is None
-        else as_cotangents(jac_tensors, "jac_tensors", outputs, "tensors")
-    )
-    chunk_size = as_chunk_size(parallel_chunk_size)
     written, jacobians = differentiate(
-        outputs, targets, cotangents, retain_graph=retain_graph, chunk_size=chunk_size
+        tensors,
+        inputs,
+        jac_tensors,
+        names=Names("tensors", "inputs", "jac_tensors"),
+        retain_graph=retain_graph,
+        parallel_chunk_size=parallel_chunk_size,
     )
     commit, weights = aggregate(written, jacobians, aggregator)
     commit()

@@ -1,5 +1,7 @@
 """The projector that methods use unless told otherwise."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -8,7 +10,7 @@ from torchjd.linalg import DualConeProjector
 from ._active_set import ActiveSetSolver
 from ._correlation import CorrelationProblem
 from ._polish import residuals, solve_on_sets
-from ._quadprog import guess_sets
+from ._quadprog import solve_with_ridge
 
 # Relative residual up to which a polished solution is final, in units of the Gramian's rounding.
 _ACCEPTED = 4.0
@@ -17,10 +19,10 @@ _ACCEPTED = 4.0
 class ExactProjector(DualConeProjector):
     r"""Project onto the dual cone exactly: no regularisation, whatever the lengths of the rows.
 
-    The problem is solved on the correlation Gramian. quadprog, where installed, guesses the active
-    sets; the equations on them are then solved exactly, for all combinations together; what that
-    leaves open goes to an active-set method that stands singular Gramians. It runs on the CPU, in
-    float64: a Gramian on another device is copied there.
+    The problem is solved on the correlation Gramian, by quadprog where it is installed. What that
+    does not solve up to rounding is solved on the active sets it found, for all combinations
+    together, and what is still open by an active-set method that stands singular Gramians. It runs
+    on the CPU, in float64: a Gramian on another device is copied there.
 
     From a float64 Gramian no row :math:`g_i` has
     :math:`g_i \cdot d < -10^{-9} \|g_i\| \max_j \|g_j\|`.
@@ -69,11 +71,22 @@ def _project(U: Tensor, G: Tensor) -> Tensor:
 
 
 def _solve(C: Tensor, Q: Tensor, noise: float) -> Tensor:
-    sets = guess_sets(C, Q, noise)
-    W = torch.full_like(Q, torch.nan) if sets is None else solve_on_sets(C, Q, sets)
-    open_problems = (residuals(C, Q, W) > _ACCEPTED * noise).nonzero().flatten().tolist()
-    if open_problems:
+    W = solve_with_ridge(C, Q, noise)
+    if W is None:
         exact = ActiveSetSolver(C, noise)
-        for i in open_problems:
-            W[i] = exact.solve(Q[i], None if sets is None else sets[i])
+        return torch.stack([exact.solve(q) for q in Q])
+    _redo(C, Q, W, noise, lambda rows: solve_on_sets(C, Q[rows], W[rows] > 0))
+    _redo(C, Q, W, noise, lambda rows: _solve_anew(C, Q[rows], W[rows] > 0, noise))
     return W.clamp_min(0.0)
+
+
+def _redo(C: Tensor, Q: Tensor, W: Tensor, noise: float, solve: Callable[[Tensor], Tensor]) -> None:
+    """Replace the rows of ``W`` that are not optimal up to rounding."""
+    rows = (residuals(C, Q, W) > _ACCEPTED * noise).nonzero().flatten()
+    if len(rows) > 0:
+        W[rows] = solve(rows)
+
+
+def _solve_anew(C: Tensor, Q: Tensor, likely: Tensor, noise: float) -> Tensor:
+    exact = ActiveSetSolver(C, noise)
+    return torch.stack([exact.solve(q, start) for q, start in zip(Q, likely, strict=True)])

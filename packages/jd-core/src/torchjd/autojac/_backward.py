@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from ._accumulation import add_to_jacobians, check_jacobian_room
-from ._arguments import as_chunk_size, as_cotangents, as_inputs, as_outputs
-from ._differentiate import differentiate
+from ._differentiate import Names, differentiate
 
 
 def backward(
@@ -47,20 +46,13 @@ def backward(
     tensor([[1., 1.],
             [2., 1.]])
     """
-    outputs = as_outputs(tensors, "tensors")
-    targets = None if inputs is None else as_inputs(inputs, "inputs")
-    cotangents = (
-        None
-        if jac_tensors is None
-        else as_cotangents(jac_tensors, "jac_tensors", outputs, "tensors")
-    )
-    chunk_size = as_chunk_size(parallel_chunk_size)
     written, jacobians = differentiate(
-        outputs,
-        targets,
-        cotangents,
+        tensors,
+        inputs,
+        jac_tensors,
+        names=Names("tensors", "inputs", "jac_tensors"),
         retain_graph=retain_graph,
-        chunk_size=chunk_size,
+        parallel_chunk_size=parallel_chunk_size,
         check=lambda found, m: check_jacobian_room(found, m, "inputs"),
     )
     add_to_jacobians(written, jacobians)()

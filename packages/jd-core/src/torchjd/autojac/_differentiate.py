@@ -1,21 +1,32 @@
-"""From checked arguments to the Jacobian: what ``jac`` and ``backward`` share."""
+"""From a user's arguments to the Jacobian: what ``jac`` and both ``backward`` share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
+from ._arguments import as_chunk_size, as_cotangents, as_inputs, as_outputs
 from ._cotangents import Cotangents, GivenCotangents, UnitCotangents
-from ._graph import Graph, edge_of, walk
+from ._graph import edge_of, walk
 from ._strategy import jacobian
 
 
+class Names(NamedTuple):
+    """What the user calls the arguments: errors speak of them by these names."""
+
+    outputs: str
+    inputs: str
+    cotangents: str
+
+
 def differentiate(
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor] | None,
-    cotangents: Sequence[Tensor] | None,
+    outputs: Tensor | Iterable[Tensor],
+    inputs: Tensor | Iterable[Tensor] | None,
+    cotangents: Tensor | Iterable[Tensor] | None,
     *,
+    names: Names,
     retain_graph: bool,
-    chunk_size: int | None,
+    parallel_chunk_size: int | None,
     check: Callable[[Sequence[Tensor], int], None] | None = None,
 ) -> tuple[Sequence[Tensor], list[Tensor]]:
     """Return the inputs, and the Jacobian with respect to each, of shape ``[m, *input.shape]``.
@@ -24,25 +35,30 @@ def differentiate(
     :param inputs: With respect to which tensors; None for all leaves of the graph.
     :param cotangents: For each output, a tensor of shape ``[m, *output.shape]``; None for the
         identity.
+    :param names: What the user calls the arguments above.
     :param retain_graph: Whether to keep the graph.
-    :param chunk_size: The most rows to differentiate at a time; None to choose.
+    :param parallel_chunk_size: The most rows to differentiate at a time; None to choose.
     :param check: Called with the inputs and m before anything is computed.
-    :raises RuntimeError: If the graph holds a reentrant checkpoint.
+    :raises TypeError: If an argument is of a wrong type or dtype.
+    :raises ValueError: If an argument has a wrong shape or number, or does not require grad.
+    :raises RuntimeError: If the graph cannot be differentiated, or not safely.
     """
-    graph = walk([edge_of(output) for output in outputs])
-    graph.refuse_reentrant()
-    targets = graph.leaves if inputs is None else inputs
-    starts = _cotangents(outputs, cotangents, graph)
-    if check is not None:
-        check(targets, starts.m)
-    return targets, jacobian(
-        starts, targets, graph, retain_graph=retain_graph, chunk_size=chunk_size
+    to_differentiate = as_outputs(outputs, names.outputs)
+    given = None if inputs is None else as_inputs(inputs, names.inputs)
+    chunk_size = as_chunk_size(parallel_chunk_size)
+    starts = (
+        None
+        if cotangents is None
+        else as_cotangents(cotangents, names.cotangents, to_differentiate, names.outputs)
     )
-
-
-def _cotangents(
-    outputs: Sequence[Tensor], cotangents: Sequence[Tensor] | None, graph: Graph
-) -> Cotangents:
-    if cotangents is None:
-        return UnitCotangents(outputs, graph.meets_later)
-    return GivenCotangents(outputs, cotangents)
+    graph = walk([edge_of(output) for output in to_differentiate])
+    graph.refuse_reentrant()
+    targets = graph.leaves if given is None else given
+    rows: Cotangents = (
+        UnitCotangents(to_differentiate, graph.meets_later)
+        if starts is None
+        else GivenCotangents(to_differentiate, starts)
+    )
+    if check is not None:
+        check(targets, rows.m)
+    return targets, jacobian(rows, targets, graph, retain_graph=retain_graph, chunk_size=chunk_size)

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from ._arguments import as_chunk_size, as_cotangents, as_inputs, as_outputs
-from ._differentiate import differentiate
+from ._differentiate import Names, differentiate
 
 
 def jac(
@@ -45,19 +44,12 @@ def jac(
     (tensor([[1., 1.],
             [2., 1.]]),)
     """
-    to_differentiate = as_outputs(outputs, "outputs")
-    targets = as_inputs(inputs, "inputs")
-    cotangents = (
-        None
-        if jac_outputs is None
-        else as_cotangents(jac_outputs, "jac_outputs", to_differentiate, "outputs")
-    )
-    chunk_size = as_chunk_size(parallel_chunk_size)
     _, jacobians = differentiate(
-        to_differentiate,
-        targets,
-        cotangents,
+        outputs,
+        inputs,
+        jac_outputs,
+        names=Names("outputs", "inputs", "jac_outputs"),
         retain_graph=retain_graph,
-        chunk_size=chunk_size,
+        parallel_chunk_size=parallel_chunk_size,
     )
     return tuple(jacobians)

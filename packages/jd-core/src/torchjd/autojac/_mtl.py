@@ -1,7 +1,7 @@
 """The shared Jacobian and the gradients of the heads, of the losses of several tasks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +14,7 @@ from ._split import Split, split_parameters
 from ._strategy import batches, jacobian
 
 
-@dataclass(frozen=True)
-class MultiTaskGradients:
+class MultiTaskGradients(NamedTuple):
     """What the losses of several tasks say about the parameters.
 
     :ivar shared: The shared parameters.
@@ -28,8 +27,7 @@ class MultiTaskGradients:
     commit_heads: Commit
 
 
-@dataclass(frozen=True)
-class MultiTaskProblem:
+class MultiTaskProblem(NamedTuple):
     """Checked arguments of ``mtl_backward``."""
 
     losses: Sequence[Tensor]

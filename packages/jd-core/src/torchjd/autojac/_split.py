@@ -1,7 +1,7 @@
 """Which parameters the tasks share, and which are each task's own."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.autograd.graph import Node
@@ -10,8 +10,7 @@ from ._arguments import as_inputs
 from ._graph import Graph, edge_of, is_opaque, walk
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """The parameters of a multi-task model.
 
     :ivar shared: The parameters whose Jacobian is wanted.

@@ -1,7 +1,6 @@
 """What the tests of a plugin's author use: properties, matrices, oracles and tolerances."""
 
-from . import conformance
-from ._matrices import Example, examples
+from . import conformance, matrices
 from ._object_properties import (
     assert_copies_agree,
     assert_deterministic,
@@ -24,6 +23,7 @@ from ._properties import (
     assert_zero_of_zero,
 )
 from ._tolerances import assert_close, tolerance
+from .matrices import Example, examples
 
 __all__ = [
     "Example",
@@ -47,6 +47,7 @@ __all__ = [
     "conformance",
     "dense_jacobian",
     "examples",
+    "matrices",
     "numerical_jacobian",
     "project_onto_dual_cone",
     "tolerance",

@@ -21,7 +21,7 @@ from torchjd.aggregation import Aggregator
 
 from . import _object_properties as objects
 from . import _properties as properties
-from ._matrices import Example, examples, gaussian
+from .matrices import Example, examples, gaussian
 
 Promise = Literal["no conflict", "permutation", "homogeneous", "linear under scaling"]
 """What a method may promise, beyond what is expected of all."""
