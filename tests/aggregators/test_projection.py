@@ -1,10 +1,13 @@
 """The dual-cone projection: exact, whatever the scale, the rank and the solver."""
 
+import sys
+
 import pytest
 import torch
 
+import jd_aggregators
 from jd_aggregators import DualProj, ExactProjector, UPGrad, UPGradWeighting
-from jd_aggregators._projection import _quadprog
+from jd_aggregators._projection import _exact
 from jd_aggregators._projection._active_set import ActiveSetSolver
 from jd_aggregators._projection._polish import residuals, solve_on_sets
 from torchjd.testing import (
@@ -21,7 +24,7 @@ def solver(request, monkeypatch):
     if request.param == "with quadprog":
         pytest.importorskip("quadprog", reason="quadprog is optional")
     else:
-        monkeypatch.setattr(_quadprog, "quadprog", lambda: None)
+        monkeypatch.setattr(_exact, "ridge_solver", lambda: None)
     return request.param
 
 
@@ -96,7 +99,7 @@ def test_both_solvers_agree(family, monkeypatch):
     pytest.importorskip("quadprog", reason="quadprog is optional")
     matrix = NASTY[family](12, 3)
     with_it = UPGrad()(matrix)
-    monkeypatch.setattr(_quadprog, "quadprog", lambda: None)
+    monkeypatch.setattr(_exact, "ridge_solver", lambda: None)
     assert_close(UPGrad()(matrix), with_it, scale=10 * longest(matrix))
 
 
@@ -137,15 +140,24 @@ def test_shapes_that_do_not_fit_are_refused(u, g):
 
 
 def test_quadprog_that_gives_up_is_made_good(monkeypatch):
-    class GivesUp:
-        @staticmethod
-        def solve_qp(*args):
-            raise ValueError("constraints are inconsistent, no solution")
+    quadprog = pytest.importorskip("quadprog", reason="quadprog is optional")
+
+    def give_up(*args):
+        raise ValueError("constraints are inconsistent, no solution")
 
     matrix = conflicting(6, 9)
     expected = UPGrad()(matrix)
-    monkeypatch.setattr(_quadprog, "quadprog", lambda: GivesUp)
+    monkeypatch.setattr(quadprog, "solve_qp", give_up)
     assert_close(UPGrad()(matrix), expected)
+
+
+def test_quadprog_that_is_not_installed_is_done_without(monkeypatch):
+    expected = UPGrad()(conflicting(6, 9))
+    monkeypatch.setitem(sys.modules, "quadprog", None)
+    monkeypatch.delitem(sys.modules, "jd_aggregators._projection._quadprog", raising=False)
+    assert _exact.ridge_solver.__wrapped__() is None
+    monkeypatch.setattr(_exact, "ridge_solver", _exact.ridge_solver.__wrapped__)
+    assert_close(UPGrad()(conflicting(6, 9)), expected)
 
 
 def test_a_wrong_guess_of_the_active_sets_is_made_good():
@@ -164,3 +176,13 @@ def test_the_residual_tells_right_from_wrong():
     assert float(residuals(C, Q, right)) == 0.0
     for wrong in ([[0.0, 0.0]], [[1.0, -1.0]], [[2.0, 0.0]], [[torch.nan, 0.0]]):
         assert float(residuals(C, Q, torch.tensor(wrong, dtype=torch.float64))) > 0.1
+
+
+@pytest.mark.parametrize("name", ["UPGrad", "DualProj", "Mean", "Random"])
+def test_the_default_device_plays_no_part(name, solver):
+    matrix = of_rank(6, 9, 3)  # the solvers of last resort are reached too
+    expected = UPGrad()(matrix)
+    with torch.device("meta"):
+        found = getattr(jd_aggregators, name)()(matrix)
+    assert found.device == matrix.device
+    assert name != "UPGrad" or torch.equal(found, expected)

@@ -41,7 +41,7 @@ class RandomWeighting(RowCountWeighting):
     @generator.setter
     def generator(self, value: torch.Generator | None) -> None:
         if value is None:
-            value = torch.Generator()
+            value = torch.Generator("cpu")
             value.seed()
         if not isinstance(value, torch.Generator):
             raise TypeError(
@@ -53,7 +53,9 @@ class RandomWeighting(RowCountWeighting):
 
     def forward(self, matrix: Matrix, /) -> Tensor:
         """Return the weights, of shape ``[m]``."""
-        draws = torch.randn(matrix.shape[0], generator=self._generator, dtype=torch.float64)
+        draws = torch.randn(
+            matrix.shape[0], generator=self._generator, dtype=torch.float64, device="cpu"
+        )
         return draws.softmax(dim=0).to(matrix.device, weight_dtype(matrix))
 
 

@@ -36,7 +36,7 @@ class ActiveSetSolver:
         """
         m = q.shape[0]
         w, passive = self._warm(q, start)
-        banned = torch.zeros(m, dtype=torch.bool)
+        banned = torch.zeros_like(q, dtype=torch.bool)
         best, best_residual = w, torch.inf
         for _ in range(4 * m + 8):
             z = self._C @ w + q
@@ -142,7 +142,7 @@ class ActiveSetSolver:
     def _factor(self, passive: list[int]) -> tuple[Tensor, Tensor | None]:
         """Return the passive block of C and its Cholesky factor, kept until the set changes."""
         if passive != self._factored[0]:
-            index = torch.tensor(passive)
+            index = torch.tensor(passive, device=self._C.device)
             block = self._C.index_select(0, index).index_select(1, index)
             factor, info = torch.linalg.cholesky_ex(block)
             singular = int(info) or float(factor.diagonal().min()) ** 2 <= self._noise

@@ -1,6 +1,7 @@
 """The projector that methods use unless told otherwise."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -10,10 +11,19 @@ from torchjd.linalg import DualConeProjector
 from ._active_set import ActiveSetSolver
 from ._correlation import CorrelationProblem
 from ._polish import residuals, solve_on_sets
-from ._quadprog import solve_with_ridge
 
 # Relative residual up to which a polished solution is final, in units of the Gramian's rounding.
 _ACCEPTED = 4.0
+
+
+@cache
+def ridge_solver() -> Callable[[Tensor, Tensor, float], Tensor] | None:
+    """Return the solver by quadprog; None where it is not installed: it is GPL, so optional."""
+    try:
+        from ._quadprog import solve_with_ridge
+    except ImportError:
+        return None
+    return solve_with_ridge
 
 
 class ExactProjector(DualConeProjector):
@@ -30,9 +40,9 @@ class ExactProjector(DualConeProjector):
     >>> import torch
     >>> from jd_aggregators import ExactProjector
     >>> J = torch.tensor([[1.0, 0.0], [-1.0, 1.0]], dtype=torch.float64)
-    >>> ExactProjector()(torch.eye(2, dtype=torch.float64), J @ J.T) @ J
-    tensor([[0.5000, 0.5000],
-            [0.0000, 1.0000]], dtype=torch.float64)
+    >>> ExactProjector()(torch.eye(2, dtype=torch.float64), J @ J.T)
+    tensor([[1.0000, 0.5000],
+            [1.0000, 1.0000]], dtype=torch.float64)
     """
 
     def __call__(self, U: Tensor, G: Tensor) -> Tensor:
@@ -71,10 +81,10 @@ def _project(U: Tensor, G: Tensor) -> Tensor:
 
 
 def _solve(C: Tensor, Q: Tensor, noise: float) -> Tensor:
+    solve_with_ridge = ridge_solver()
+    if solve_with_ridge is None:
+        return _solve_anew(C, Q, torch.zeros_like(Q, dtype=torch.bool), noise)
     W = solve_with_ridge(C, Q, noise)
-    if W is None:
-        exact = ActiveSetSolver(C, noise)
-        return torch.stack([exact.solve(q) for q in Q])
     _redo(C, Q, W, noise, lambda rows: solve_on_sets(C, Q[rows], W[rows] > 0))
     _redo(C, Q, W, noise, lambda rows: _solve_anew(C, Q[rows], W[rows] > 0, noise))
     return W.clamp_min(0.0)

@@ -37,7 +37,7 @@ def residuals(C: Tensor, Q: Tensor, W: Tensor) -> Tensor:
 
 def _solve(C: Tensor, Q: Tensor, passive: Tensor) -> Tensor:
     inside = passive[:, :, None] & passive[:, None, :]
-    blocks = torch.where(inside, C, torch.eye(C.shape[0], dtype=C.dtype))
+    blocks = torch.where(inside, C, torch.eye(C.shape[0], dtype=C.dtype, device=C.device))
     rhs = torch.where(passive, -Q, 0.0)[:, :, None]
     factors, info = torch.linalg.cholesky_ex(blocks)
     x = torch.cholesky_solve(rhs, factors)

@@ -33,6 +33,7 @@ def fill_by_loop(
     :param buffers: One tensor of shape ``[m, *input.shape]`` for each input.
     :param retain_graph: Whether the graph is kept after the last row.
     """
+    targets = list(zip(*(buffer.unbind(0) for buffer in buffers), strict=True))
     for r in range(first, cotangents.m):
         outputs, starts = cotangents.row(r)
         grads = torch.autograd.grad(
@@ -42,8 +43,8 @@ def fill_by_loop(
             retain_graph=retain_graph or cotangents.needs_graph_after(r),
             allow_unused=True,
         )
-        for buffer, grad in zip(buffers, grads, strict=True):
-            write(buffer[r], grad)
+        for target, grad in zip(targets[r], grads, strict=True):
+            write(target, grad)
 
 
 def fill_by_batches(chunk_size: int) -> Fill:

@@ -65,8 +65,8 @@ class JacobianBlocks:
         device = self.blocks[0].device
         scale = self._scale()
         gramian = torch.zeros(self.m, self.m, dtype=_wide(device), device=device)
-        for block in self.blocks:
-            for chunk in _chunks(block):
+        for group in self._groups():
+            for chunk in _chunks(_joined(group)):
                 rows = chunk if scale is None else chunk / scale.to(chunk.device)
                 gramian += (rows @ rows.T).to(device)
         return PSDMatrix(Matrix(gramian))
@@ -78,7 +78,19 @@ class JacobianBlocks:
         :returns: Tensors of shape ``[n_1], ..., [n_p]``, each of its block's dtype and device, in
             storage of its own.
         """
-        return [_combine_block(weights, block) for block in self.blocks]
+        return [part for group in self._groups() for part in _combine(weights, group)]
+
+    def _groups(self) -> Iterator[list[Tensor]]:
+        """Yield neighbours that fit into one chunk together: many small blocks cost as one."""
+        group: list[Tensor] = []
+        free = 0
+        for block in self.blocks:
+            if group and (block.numel() > free or block.device != group[0].device):
+                yield group
+                group = []
+            free = (free if group else _chunk_size(block.device)) - block.numel()
+            group.append(block)
+        yield group
 
     def _scale(self) -> Tensor | None:
         """Return a power of two near the largest entry; None where squares are within range."""
@@ -102,15 +114,28 @@ def _wide(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def _chunk_size(device: torch.device) -> int:
+    return _CHUNK.get(device.type, _CHUNK_ELSEWHERE)
+
+
+def _joined(group: list[Tensor]) -> Tensor:
+    return group[0] if len(group) == 1 else torch.cat(group, dim=1)
+
+
 def _chunks(block: Tensor) -> Iterator[Tensor]:
-    columns = max(1, _CHUNK.get(block.device.type, _CHUNK_ELSEWHERE) // block.shape[0])
+    columns = max(1, _chunk_size(block.device) // block.shape[0])
     for start in range(0, block.shape[1], columns):
         yield block[:, start : start + columns].to(_wide(block.device))
 
 
-def _combine_block(weights: Tensor, block: Tensor) -> Tensor:
+def _combine(weights: Tensor, group: list[Tensor]) -> list[Tensor]:
+    block = _joined(group)
     wide = weights.to(block.device, _wide(block.device))
-    parts = [(wide @ chunk).to(block.dtype) for chunk in _chunks(block)]
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat(parts) if parts else block.new_zeros(0)
+    dtypes = {block.dtype for block in group}
+    narrow = dtypes.pop() if len(dtypes) == 1 else wide.dtype
+    parts = [(wide @ chunk).to(narrow) for chunk in _chunks(block)] or [block.new_zeros(0)]
+    vector = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if len(group) == 1:
+        return [vector]
+    split = torch.split(vector, [block.shape[1] for block in group])
+    return [part.to(block.dtype, copy=True) for part, block in zip(split, group, strict=True)]
