@@ -8,6 +8,8 @@ from ._discovery import registry
 from ._errors import PluginError, PluginWarning, cause
 from ._registry import Kind, Offer, Registry
 
+_INSTALL = "`pip install jd-aggregators`"
+
 
 def discovered(kind: Kind, name: str) -> Any:
     """Return the object that plugins call ``name``: the ``__getattr__`` of a public module.
@@ -50,6 +52,8 @@ def _hint(kind: Kind, name: str, found: Registry) -> str:
     if similar is not None:
         return f"Did you mean `{similar}`?"
     if not found.plugins:
-        return "No plugin is installed: `pip install jd-aggregators`."
+        return f"No plugin is installed: {_INSTALL}."
     out = [f"{p.dist} ({p.error})" for p in found.plugins if p.status != "ok"]
-    return f"Plugins left out: {'; '.join(out)}." if out else ""
+    if out:
+        return f"Plugins left out: {'; '.join(out)}."
+    return "" if any(p.dist in _INSTALL for p in found.plugins) else f"More methods: {_INSTALL}."

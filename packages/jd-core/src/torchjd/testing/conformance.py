@@ -23,6 +23,8 @@ from . import _object_properties as objects
 from . import _properties as properties
 from .matrices import Example, examples, gaussian
 
+__all__ = ["Case", "Promise", "cases"]
+
 Promise = Literal["no conflict", "permutation", "homogeneous", "linear under scaling"]
 """What a method may promise, beyond what is expected of all."""
 

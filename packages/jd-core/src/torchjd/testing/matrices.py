@@ -6,6 +6,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+__all__ = [
+    "Example",
+    "conflicting",
+    "examples",
+    "gaussian",
+    "of_rank",
+    "opposite",
+    "with_duplicates",
+    "with_row_scales",
+    "with_zero_rows",
+]
+
 
 class Example(NamedTuple):
     """A Jacobian, and what is special about it."""

@@ -1,0 +1,3 @@
+import a_solver_that_is_not_installed
+
+Lost = a_solver_that_is_not_installed.Lost

@@ -1,0 +1,1 @@
+raise RuntimeError("No accelerator\nwas found.")

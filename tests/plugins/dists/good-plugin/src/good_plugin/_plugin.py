@@ -1,0 +1,6 @@
+from torchjd.plugins import hookimpl
+
+
+@hookimpl
+def torchjd_aggregators():
+    return {"Largest": "good_plugin:Largest"}

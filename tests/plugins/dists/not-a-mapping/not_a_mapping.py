@@ -1,0 +1,6 @@
+from torchjd.plugins import hookimpl
+
+
+@hookimpl
+def torchjd_aggregators():
+    return ["not_a_mapping:Listed"]

@@ -1,0 +1,121 @@
+"""``python -m torchjd plugins``: the table for people, whole lines for a pipe."""
+
+import re
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from torchjd._cli import main, table
+from torchjd.plugins import Plugin
+from torchjd.plugins._discovery import forget
+
+HEADER = ["name", "kind", "dist", "version", "status"]
+OURS = version("jd-aggregators")
+
+
+def rows(text):
+    """Return the cells of the table, which two spaces or more separate."""
+    return [re.split(r" {2,}", line) for line in text.splitlines()]
+
+
+def test_a_row_for_each_offered_name(probe):
+    header, *body = rows(probe("healthy")["table"])
+    assert header == HEADER
+    assert ["Largest", "aggregation", "good-plugin", "1.2.3", "ok"] in body
+    assert ["UPGrad", "aggregation", "jd-aggregators", OURS, "ok"] in body
+
+
+def test_a_conflict_is_told_in_the_rows_of_both(probe):
+    shown = rows(probe("healthy")["table"])
+    assert [row for row in shown if row[0] in {"Twin", "OnlyFirst"}] == [
+        ["OnlyFirst", "aggregation", "collides-first", "1.0", "ok"],
+        *(
+            ["Twin", "aggregation", f"collides-{one}", mine, f"conflict: {other} offers it too"]
+            for one, mine, other in [
+                ("first", "1.0", "collides-second 2.0"),
+                ("second", "2.0", "collides-first 1.0"),
+            ]
+        ),
+    ]
+
+
+def test_a_plugin_that_is_left_out_has_a_row_with_its_whole_reason(python):
+    broken = ["asks-too-early", "fails-at-import", "misspelt-hook", "silent"]
+    ran = python("-W", "error", "-m", "torchjd", "plugins", dists=broken)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    shown = {row[2]: row for row in rows(ran.stdout)}
+    assert [shown[dist][:2] for dist in broken] == [["-", "-"]] * 4
+    assert shown["fails-at-import"][3:] == [
+        "1.0",
+        "failed: RuntimeError: No accelerator was found",
+    ]
+    assert shown["asks-too-early"][4].endswith("from the distribution that defines them")
+    assert "unknown hook 'torchjd_agregators' in plugin" in shown["misspelt-hook"][4]
+    assert shown["silent"][4] == "ok: offers nothing"
+    assert shown["jd-aggregators"][4] == "ok"
+
+
+def test_a_plugin_that_is_not_allowed_has_a_row(monkeypatch, capsys):
+    monkeypatch.setenv("TORCHJD_PLUGINS", "")
+    forget()
+    try:
+        assert main(["plugins"]) == 0
+    finally:
+        forget()
+    assert rows(capsys.readouterr().out)[1:] == [
+        ["-", "-", "jd-aggregators", OURS, "not allowed: TORCHJD_PLUGINS does not list it"]
+    ]
+
+
+def test_without_any_plugin_it_says_what_to_install(probe):
+    assert probe("alone")["table"] == ("No plugin is installed: `pip install jd-aggregators`.\n")
+
+
+def test_a_narrow_terminal_folds_the_cells_and_drops_nothing(python):
+    pytest.importorskip("rich")
+    terminal = {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "60"}
+    ran = python("-m", "torchjd", "plugins", dists=["fails-at-import"], **terminal)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout).splitlines()
+    assert max(map(len, lines)) == 60
+    assert "…" not in ran.stdout
+    columns = [line.strip("│").split("│") for line in lines if line.startswith("│")]
+    status = "".join(cells[4].strip() for cells in columns if cells[3].strip() in {"1.0", ""})
+    assert "Noaccelerator" in status.replace(" ", "")
+
+
+def test_without_rich_a_terminal_gets_the_plain_table(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert main(["plugins"]) == 0
+    assert rows(capsys.readouterr().out)[0] == HEADER
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "list what the installed plugins offer"),
+        (["plugins", "--help"], 0, "TORCHJD_PLUGINS"),
+        (["plugin"], 2, "invalid choice: 'plugin'"),
+        ([], 2, "the following arguments are required: command"),
+        (["plugins", "extra"], 2, "unrecognized arguments: extra"),
+    ],
+)
+def test_exit_codes(capsys, arguments, code, said):
+    with pytest.raises(SystemExit, match=str(code)):
+        main(arguments)
+    captured = capsys.readouterr()
+    assert said in (captured.err if code else captured.out)
+
+
+def test_rows_keep_the_order_of_the_plugins():
+    names = {"aggregation": {"B": "b:B", "A": "b:A"}}
+    plugins = [
+        Plugin("b-dist", "1", "b = b", names=names),
+        Plugin("a-dist", "2", "a = a", "failed", "ValueError: [red]no[/red]"),
+    ]
+    assert [(row.dist, row.name, row.status) for row in table(plugins)] == [
+        ("b-dist", "A", "ok"),
+        ("b-dist", "B", "ok"),
+        ("a-dist", "-", "failed: ValueError: [red]no[/red]"),
+    ]
