@@ -138,6 +138,15 @@ def retained(w: Tensor) -> Tensor:
     return two(h)
 
 
+def ragged(layout: torch.layout) -> Callable[[Tensor], Tensor]:
+    def function(w: Tensor) -> Tensor:
+        nested = torch.nested.nested_tensor([X[:1], X[1:]], layout=layout)
+        parts = (nested @ w).tanh().unbind()
+        return torch.cat([part.flatten() for part in parts])
+
+    return function
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return two(F.scaled_dot_product_attention(X @ q, X @ k, X @ v))
 
@@ -174,6 +183,7 @@ SITUATIONS = [
         lambda w: two(DataDependent.apply(X @ w)),
         traceable=False,
     ),
+    Situation("jagged", [(3, 3)], ragged(torch.jagged), traceable=False),
     Situation("checkpoint", [(3, 2), (2,)], checkpointed, traceable=False),
     Situation("hook", [(3, 2)], hooked, traceable=False),
     Situation("retained grad", [(3, 2)], retained, traceable=False),
@@ -187,4 +197,4 @@ SITUATIONS = [
     for kind in (nn.RNN, nn.LSTM, nn.GRU)
 ]
 BY_NAME = {situation.name: situation for situation in SITUATIONS}
-UNBATCHABLE = {"sparse embedding", "data-dependent function"}
+UNBATCHABLE = {"sparse embedding", "data-dependent function", "jagged"}

@@ -163,6 +163,12 @@ CALLS = [
         "`tasks_params` must be an iterable of iterables of tensors.*Got Tensor",
     ),
     (
+        "task of numbers",
+        lambda: mtl_backward([W.sum()], W, tasks_params=[3]),
+        TypeError,
+        r"`tasks_params\[0\]` must be a tensor or an iterable of tensors. Got int",
+    ),
+    (
         "overlap",
         lambda: mtl_backward([(W * V.sum()).sum()], W, tasks_params=[[V]], shared_params=[V, W]),
         ValueError,

@@ -68,6 +68,15 @@ def test_mtl_falls_back_too():
     assert torch.allclose(trunk.jac[2], 3 * trunk.jac[0])
 
 
+def test_features_that_cannot_be_cut_are_looped_with_one_warning():
+    trunk, head = parameter(3, 2), parameter(2)
+    h = X @ trunk
+    f = h.tanh()
+    losses = [(f @ head + h.sum()).pow(2).sum(), f.sum()]
+    with pytest.warns(UserWarning, match="one by one.*depend on one another, or are bypassed"):
+        mtl_backward(losses, f, parallel_chunk_size=2)
+
+
 def test_a_wrong_graph_gives_its_own_error_and_no_warning():
     w = parameter(3, 4)
     h = (X @ w).exp()
@@ -201,6 +210,19 @@ def test_donated_buffers_are_found_out_where_torch_does_not_check():
     with functorch_config.patch(donated_buffer=False), pytest.raises(RuntimeError, match=match):
         backward([h[:, 0].sum(), h[:, 1].sum()])
     assert not hasattr(w, "jac")
+
+
+def test_they_are_found_out_beneath_several_tasks_too():
+    import torch._functorch.config as functorch_config
+
+    w, v = parameter(3, 2), parameter(2)
+    f = CompiledFunction.apply(X @ w)
+    losses = [(f @ v).sum(), f.sum()]
+    match = r"Got one that overwrites.*the same row came out diff"
+    with functorch_config.patch(donated_buffer=False), pytest.raises(RuntimeError, match=match):
+        mtl_backward(losses, f)
+    assert not hasattr(w, "jac")
+    assert v.grad is None
 
 
 class RefusesToKeep(torch.autograd.Function):

@@ -61,11 +61,6 @@ def mtl_backward(
         losses, features, grad_tensors, tasks_params, shared_params, parallel_chunk_size
     )
     gradients = differentiate_tasks(problem, retain_graph)
-    if not gradients.shared:
-        raise ValueError(
-            "`shared_params` must contain at least one parameter. Got none, or features that "
-            "depend on none. Pass `features` that are computed from parameters."
-        )
     commit, weights = aggregate(gradients.shared, gradients.jacobians, aggregator)
     gradients.commit_heads()
     commit()

@@ -1,31 +1,32 @@
-"""The rows of a Jacobian through compiled regions."""
+"""Backward passes through compiled regions, of which the graph must survive the first."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ._cotangents import Cotangents
-from ._rows import fill_by_loop
+FirstRow = Callable[[], Sequence[Tensor | None]]
+"""Differentiates the first row, and keeps the graph."""
 
 
-def fill_compiled(
-    cotangents: Cotangents, inputs: Sequence[Tensor], buffers: Sequence[Tensor], retain_graph: bool
-) -> None:
-    """Write the rows one by one, unless the compiler gave away what later rows need.
+def fill_checked(fill: Callable[[], None], first_row: FirstRow, buffers: Sequence[Tensor]) -> None:
+    """Write the rows, unless the compiler gave away what later rows need.
 
     A backward pass that was compiled for a graph that is not kept may overwrite ("donate") what
     the forward pass saved. By default torch then raises; where its check is switched off, the
     first row is differentiated twice, which tells.
 
+    :param fill: Writes the rows, one backward pass each.
+    :param first_row: Differentiates the first row with respect to what ``buffers`` are for.
+    :param buffers: What ``fill`` writes to.
     :raises RuntimeError: If the compiled backward pass overwrites saved tensors.
     """
     import torch._functorch.config as functorch_config
 
-    unchecked = cotangents.m > 1 and not functorch_config.donated_buffer
+    several = any(buffer.shape[0] > 1 for buffer in buffers)
     try:
-        before = _first_row(cotangents, inputs) if unchecked else []
-        fill_by_loop(cotangents, inputs, buffers, retain_graph)
+        before = first_row() if several and not functorch_config.donated_buffer else []
+        fill()
     except RuntimeError as error:
         if "donated buffers" not in str(error):
             raise
@@ -33,11 +34,6 @@ def fill_compiled(
     for row, buffer in zip(before, buffers, strict=False):
         if row is not None and not _close(row, buffer[0]):
             raise RuntimeError(_donated("the same row came out differently the second time"))
-
-
-def _first_row(cotangents: Cotangents, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    outputs, starts = cotangents.row(0)
-    return torch.autograd.grad(outputs, inputs, starts, retain_graph=True, allow_unused=True)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

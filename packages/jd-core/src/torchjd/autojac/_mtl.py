@@ -8,10 +8,11 @@ from torch import Tensor
 
 from ._accumulation import Commit, add_to_grads, own, total
 from ._arguments import as_chunk_size, as_grad_tensors, as_inputs, as_outputs
+from ._compiled import fill_checked
 from ._cotangents import GivenCotangents
 from ._rows import new_buffers, write
 from ._split import Split, split_parameters
-from ._strategy import batches, jacobian
+from ._strategy import batches, jacobian, warn_looped
 
 
 class MultiTaskGradients(NamedTuple):
@@ -75,16 +76,26 @@ def differentiate_tasks(problem: MultiTaskProblem, retain_graph: bool) -> MultiT
     :param retain_graph: Whether to keep the graph.
     """
     split, m = problem.split, len(problem.losses)
-    if split.clean and batches(m, split.shared, split.trunk, problem.chunk_size):
-        return _through_features(problem, retain_graph)
+    if batches(m, split.shared, split.trunk, problem.chunk_size):
+        if split.clean:
+            return _through_features(problem, retain_graph)
+        if problem.chunk_size is not None:
+            warn_looped("the features depend on one another, or are bypassed")
     jacobians = new_buffers(m, split.shared)
     heads = _Heads()
-    for i, own_params in enumerate(split.tasks):
-        keep = retain_graph or i < m - 1
-        grads = _pull(problem, i, [*split.shared, *own_params], keep)
-        for buffer, grad in zip(jacobians, grads, strict=False):
-            write(buffer[i], grad)
-        heads.add(own_params, grads[len(split.shared) :])
+
+    def fill() -> None:
+        for i, own_params in enumerate(split.tasks):
+            keep = retain_graph or i < m - 1
+            grads = _pull(problem, i, [*split.shared, *own_params], keep)
+            for buffer, grad in zip(jacobians, grads, strict=False):
+                write(buffer[i], grad)
+            heads.add(own_params, grads[len(split.shared) :])
+
+    if split.trunk.compiled or split.heads.compiled:
+        fill_checked(fill, lambda: _pull(problem, 0, split.shared, True), jacobians)
+    else:
+        fill()
     return MultiTaskGradients(split.shared, jacobians, heads.commit())
 
 

@@ -35,16 +35,19 @@ def fill_by_loop(
     """
     targets = list(zip(*(buffer.unbind(0) for buffer in buffers), strict=True))
     for r in range(first, cotangents.m):
-        outputs, starts = cotangents.row(r)
-        grads = torch.autograd.grad(
-            outputs,
-            inputs,
-            starts,
-            retain_graph=retain_graph or cotangents.needs_graph_after(r),
-            allow_unused=True,
-        )
+        grads = pull(cotangents, r, inputs, retain_graph or cotangents.needs_graph_after(r))
         for target, grad in zip(targets[r], grads, strict=True):
             write(target, grad)
+
+
+def pull(
+    cotangents: Cotangents, r: int, inputs: Sequence[Tensor], retain_graph: bool
+) -> Sequence[Tensor | None]:
+    """Return row ``r`` with respect to each input; None where the output does not depend on it."""
+    outputs, starts = cotangents.row(r)
+    return torch.autograd.grad(
+        outputs, inputs, starts, retain_graph=retain_graph, allow_unused=True
+    )
 
 
 def fill_by_batches(chunk_size: int) -> Fill:

@@ -77,13 +77,21 @@ def _given_tasks(tasks_params: Iterable[Iterable[Tensor]], n_losses: int) -> lis
             "`tasks_params` must be an iterable of iterables of tensors, one for each loss. Got "
             f"{type(tasks_params).__name__}."
         )
-    given = [own if isinstance(own, Tensor) else list(own) for own in tasks_params]
+    given = list(tasks_params)
     if len(given) != n_losses:
         raise ValueError(
             f"`tasks_params` must have the parameters of each of the {n_losses} losses. "
             f"Got {len(given)}."
         )
-    return [as_inputs(own, f"tasks_params[{i}]") if len(own) else [] for i, own in enumerate(given)]
+    return [_given_task(own, f"tasks_params[{i}]") for i, own in enumerate(given)]
+
+
+def _given_task(own: Iterable[Tensor], name: str) -> list[Tensor]:
+    if isinstance(own, Iterable) and not isinstance(own, Tensor):
+        own = list(own)
+        if not own:  # a task may have no parameters of its own
+            return []
+    return as_inputs(own, name)
 
 
 def _refuse_overlap(tasks: Sequence[Sequence[Tensor]], shared: Sequence[Tensor]) -> None:

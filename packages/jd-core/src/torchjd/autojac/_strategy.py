@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from ._compiled import fill_compiled
+from ._compiled import fill_checked
 from ._cotangents import Cotangents
 from ._graph import Graph
-from ._rows import fill_by_batches, fill_by_loop, new_buffers
+from ._rows import fill_by_batches, fill_by_loop, new_buffers, pull
 
 # Measured on two CPU cores (docs/decisions/0003): batching saves the overhead of a node's many
 # small kernels, 2 to 10 times from 8 rows on; where a row's largest tensor has more elements, the
@@ -45,8 +45,12 @@ def jacobian(
     size = _chunk_size(cotangents.m, inputs, graph, chunk_size)
     if graph.compiled:
         if chunk_size is not None and size > 1:
-            _warn("a compiled region cannot be batched")
-        fill_compiled(cotangents, inputs, buffers, retain_graph)
+            warn_looped("a compiled region cannot be batched")
+        fill_checked(
+            lambda: fill_by_loop(cotangents, inputs, buffers, retain_graph),
+            lambda: pull(cotangents, 0, inputs, retain_graph=True),
+            buffers,
+        )
     elif size == 1 or graph.names in _unbatchable:
         fill_by_loop(cotangents, inputs, buffers, retain_graph)
     else:
@@ -57,7 +61,7 @@ def jacobian(
             fill_by_loop(cotangents, inputs, buffers, retain_graph)
             if not isinstance(error, torch.OutOfMemoryError):
                 _unbatchable.add(graph.names)
-            _warn(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            warn_looped(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
     return buffers
 
 
@@ -83,13 +87,18 @@ def _chunk_size(m: int, inputs: Sequence[Tensor], graph: Graph, requested: int |
 
 def _largest_cotangent(node: Node) -> int:
     """Return the most elements in a gradient that enters ``node``; too many if unknown."""
-    metadata = getattr(node, "_input_metadata", None)
-    if metadata is None:
-        return _MAX_ELEMENTS_OF_A_ROW + 1
-    return max((prod(entry.shape) for entry in metadata), default=0)
+    unknown = _MAX_ELEMENTS_OF_A_ROW + 1
+    try:
+        shapes = [tuple(entry.shape) for entry in node._input_metadata]
+    except (AttributeError, RuntimeError):  # another torch; a nested tensor that has no shape
+        return unknown
+    if not all(isinstance(size, int) for shape in shapes for size in shape):
+        return unknown  # a ragged dimension
+    return max(map(prod, shapes), default=0)
 
 
-def _warn(reason: str) -> None:
+def warn_looped(reason: str) -> None:
+    """Tell the user, at the line of the call, that rows are not batched, and why."""
     warnings.warn(
         "The rows of this Jacobian are differentiated one by one, not several at a time: "
         f"{reason}. Pass `parallel_chunk_size=1` to ask for that, without this warning.",
