@@ -10,7 +10,7 @@ from ._accumulation import Commit, add_to_grads, own, total
 from ._arguments import as_chunk_size, as_grad_tensors, as_inputs, as_outputs
 from ._compiled import fill_checked
 from ._cotangents import GivenCotangents
-from ._rows import new_buffers, write
+from ._rows import new_buffers, write_all
 from ._split import Split, split_parameters
 from ._strategy import batches, jacobian, warn_looped
 
@@ -87,10 +87,7 @@ def differentiate_tasks(problem: MultiTaskProblem, retain_graph: bool) -> MultiT
     def fill() -> None:
         for i, own_params in enumerate(split.tasks):
             keep = retain_graph or i < m - 1
-            grads = _pull(problem, i, [*split.shared, *own_params], keep)
-            for buffer, grad in zip(jacobians, grads, strict=False):
-                write(buffer[i], grad)
-            heads.add(own_params, grads[len(split.shared) :])
+            heads.add(own_params, _write_row(problem, i, split.shared, own_params, jacobians, keep))
 
     if split.trunk.compiled or split.heads.compiled:
         fill_checked(fill, lambda: _pull(problem, 0, split.shared, True), jacobians)
@@ -105,10 +102,9 @@ def _through_features(problem: MultiTaskProblem, retain_graph: bool) -> MultiTas
     heads = _Heads()
     for i, own_params in enumerate(split.tasks):
         keep = retain_graph or split.heads.meets_later[i]
-        grads = _pull(problem, i, [*problem.features, *own_params], keep)
-        for buffer, grad in zip(cotangents, grads, strict=False):
-            write(buffer[i], grad)
-        heads.add(own_params, grads[len(problem.features) :])
+        heads.add(
+            own_params, _write_row(problem, i, problem.features, own_params, cotangents, keep)
+        )
     jacobians = jacobian(
         GivenCotangents(problem.features, cotangents),
         split.shared,
@@ -137,6 +133,20 @@ class _Heads:
     def commit(self) -> Commit:
         pairs = self._totals.values()
         return add_to_grads([param for param, _ in pairs], [grad for _, grad in pairs])
+
+
+def _write_row(
+    problem: MultiTaskProblem,
+    i: int,
+    inputs: Sequence[Tensor],
+    own_params: Sequence[Tensor],
+    buffers: Sequence[Tensor],
+    retain_graph: bool,
+) -> Sequence[Tensor | None]:
+    """Write row ``i`` with respect to ``inputs``; return the gradients of ``own_params``."""
+    grads = _pull(problem, i, [*inputs, *own_params], retain_graph)
+    write_all([buffer[i] for buffer in buffers], grads[: len(inputs)])
+    return grads[len(inputs) :]
 
 
 def _pull(

@@ -35,9 +35,11 @@ def fill_by_loop(
     """
     targets = list(zip(*(buffer.unbind(0) for buffer in buffers), strict=True))
     for r in range(first, cotangents.m):
-        grads = pull(cotangents, r, inputs, retain_graph or cotangents.needs_graph_after(r))
-        for target, grad in zip(targets[r], grads, strict=True):
-            write(target, grad)
+        # Nothing holds the gradients of this row while those of the next are computed.
+        write_all(
+            targets[r],
+            pull(cotangents, r, inputs, retain_graph or cotangents.needs_graph_after(r)),
+        )
 
 
 def pull(
@@ -67,24 +69,26 @@ def fill_by_batches(chunk_size: int) -> Fill:
         for start in range(0, last, chunk_size):
             stop = min(start + chunk_size, last)
             outputs, starts = cotangents.rows(start, stop)
-            grads = torch.autograd.grad(
-                outputs,
-                inputs,
-                starts,
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=True,
+            write_all(
+                [buffer[start:stop] for buffer in buffers],
+                torch.autograd.grad(
+                    outputs,
+                    inputs,
+                    starts,
+                    retain_graph=True,
+                    allow_unused=True,
+                    is_grads_batched=True,
+                ),
             )
-            for buffer, grad in zip(buffers, grads, strict=True):
-                write(buffer[start:stop], grad)
         fill_by_loop(cotangents, inputs, buffers, retain_graph, first=last)
 
     return fill
 
 
-def write(target: Tensor, grad: Tensor | None) -> None:
-    """Write a gradient, dense or sparse, into ``target``; zeros where there is none."""
-    if grad is None:
-        target.zero_()
-    else:
-        target.copy_(grad if grad.layout == torch.strided else grad.to_dense())
+def write_all(targets: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+    """Write each gradient, dense or sparse, into its target; zeros where there is none."""
+    for target, grad in zip(targets, grads, strict=True):
+        if grad is None:
+            target.zero_()
+        else:
+            target.copy_(grad if grad.layout == torch.strided else grad.to_dense())

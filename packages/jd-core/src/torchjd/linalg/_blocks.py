@@ -131,10 +131,11 @@ def _chunks(block: Tensor) -> Iterator[Tensor]:
 def _combine(weights: Tensor, group: list[Tensor]) -> list[Tensor]:
     block = _joined(group)
     wide = weights.to(block.device, _wide(block.device))
-    dtypes = {block.dtype for block in group}
-    narrow = dtypes.pop() if len(dtypes) == 1 else wide.dtype
-    parts = [(wide @ chunk).to(narrow) for chunk in _chunks(block)] or [block.new_zeros(0)]
-    vector = parts[0] if len(parts) == 1 else torch.cat(parts)
+    vector = block.new_empty(block.shape[1])
+    end = 0
+    for chunk in _chunks(block):
+        start, end = end, end + chunk.shape[1]
+        vector[start:end] = wide @ chunk
     if len(group) == 1:
         return [vector]
     split = torch.split(vector, [block.shape[1] for block in group])
