@@ -1,6 +1,10 @@
 """Settings of the documentation: built offline, from the docstrings, with warnings as errors."""
 
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from runpy import run_path
+
+from sphinx.application import Sphinx
 
 project = "Jacobian descent for PyTorch"
 author = "the contributors"
@@ -34,3 +38,18 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(Tensor|Node|Generator|TypeVar|optional|ABC|Generic|Protocol|NewType)"),
     (r"py:.*", r".*\b_[A-Za-z_]+.*"),
 ]
+
+
+def draw_pictures(_: Sphinx) -> None:
+    """Draw the pictures of the guides, for light and for dark pages."""
+    docs = Path(__file__).parent
+    pictures = docs / "_build" / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    example = run_path(str(docs.parent / "examples" / "dual_cone.py"))
+    for name, style in example["STYLES"].items():
+        path = pictures / f"dual_cone-{name}.svg"
+        example["draw"](style).savefig(path, transparent=True, metadata={"Date": None})
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", draw_pictures)

@@ -6,10 +6,15 @@ import pytest
 import torch
 
 import jd_aggregators
-from jd_aggregators import DualProj, ExactProjector, UPGrad, UPGradWeighting
-from jd_aggregators._projection import _exact
-from jd_aggregators._projection._active_set import ActiveSetSolver
-from jd_aggregators._projection._polish import residuals, solve_on_sets
+from jd_aggregators import (
+    ActiveSetProjector,
+    DualProj,
+    ExactProjector,
+    UPGrad,
+    UPGradWeighting,
+    _projection,
+)
+from jd_aggregators._projection import _active_sets, _nonnegative
 from torchjd.testing import (
     assert_close,
     assert_no_conflict,
@@ -24,7 +29,8 @@ def solver(request, monkeypatch):
     if request.param == "with quadprog":
         pytest.importorskip("quadprog", reason="quadprog is optional")
     else:
-        monkeypatch.setattr(_exact, "ridge_solver", lambda: None)
+        monkeypatch.setattr(_nonnegative, "row_space_solver", lambda: None)
+        monkeypatch.setattr(_active_sets, "numpy_solver", lambda: None)
     return request.param
 
 
@@ -99,7 +105,7 @@ def test_both_solvers_agree(family, monkeypatch):
     pytest.importorskip("quadprog", reason="quadprog is optional")
     matrix = NASTY[family](12, 3)
     with_it = UPGrad()(matrix)
-    monkeypatch.setattr(_exact, "ridge_solver", lambda: None)
+    monkeypatch.setattr(_nonnegative, "row_space_solver", lambda: None)
     assert_close(UPGrad()(matrix), with_it, scale=10 * longest(matrix))
 
 
@@ -128,7 +134,7 @@ def test_what_is_not_finite_gives_nan(value):
     assert bool(ExactProjector()(torch.eye(3), gramian).isnan().all())
     combinations = torch.eye(3)
     combinations[0, 0] = value
-    assert bool(ExactProjector()(combinations, torch.eye(3)).isnan().all())
+    assert bool(ExactProjector()(combinations, torch.eye(3))[0].isnan().all())
 
 
 @pytest.mark.parametrize(
@@ -141,41 +147,46 @@ def test_shapes_that_do_not_fit_are_refused(u, g):
 
 def test_quadprog_that_gives_up_is_made_good(monkeypatch):
     quadprog = pytest.importorskip("quadprog", reason="quadprog is optional")
+    calls = []
 
     def give_up(*args):
+        calls.append(args)
         raise ValueError("constraints are inconsistent, no solution")
 
-    matrix = conflicting(6, 9)
+    matrix = of_rank(12, 20, 6)
     expected = UPGrad()(matrix)
     monkeypatch.setattr(quadprog, "solve_qp", give_up)
     assert_close(UPGrad()(matrix), expected)
+    assert calls
 
 
-def test_quadprog_that_is_not_installed_is_done_without(monkeypatch):
-    expected = UPGrad()(conflicting(6, 9))
-    monkeypatch.setitem(sys.modules, "quadprog", None)
-    monkeypatch.delitem(sys.modules, "jd_aggregators._projection._quadprog", raising=False)
-    assert _exact.ridge_solver.__wrapped__() is None
-    monkeypatch.setattr(_exact, "ridge_solver", _exact.ridge_solver.__wrapped__)
-    assert_close(UPGrad()(conflicting(6, 9)), expected)
+@pytest.mark.parametrize("missing", ["quadprog", "numpy"])
+def test_what_is_not_installed_is_done_without(missing, monkeypatch):
+    matrices = [conflicting(6, 9), of_rank(12, 20, 6), gaussian(40, 60)]
+    expected = [UPGrad()(matrix) for matrix in matrices]
+    monkeypatch.setitem(sys.modules, missing, None)
+    for module in ("_numpy", "_quadprog"):
+        monkeypatch.delitem(sys.modules, f"jd_aggregators._projection.{module}", raising=False)
+        monkeypatch.delattr(_projection, module, raising=False)
+    for where, solver in ((_nonnegative, "row_space_solver"), (_active_sets, "numpy_solver")):
+        monkeypatch.setattr(where, solver, getattr(where, solver).__wrapped__)
+    assert _nonnegative.row_space_solver() is None
+    assert (_active_sets.numpy_solver() is None) == (missing == "numpy")
+    for matrix, right in zip(matrices, expected, strict=True):
+        assert_close(UPGrad()(matrix), right, scale=longest(matrix))
 
 
-def test_a_wrong_guess_of_the_active_sets_is_made_good():
-    matrix = conflicting(8, 12)
-    C = torch.corrcoef(matrix - matrix.mean(dim=1, keepdim=True))  # some correlation matrix
-    expected = ActiveSetSolver(C, 1e-15).solve(C[0])
-    assert bool((expected > 0).any())
-    for start in (expected > 0, expected == 0, torch.ones(8, dtype=torch.bool)):
-        assert_close(ActiveSetSolver(C, 1e-15).solve(C[0], start), expected)
-
-
-def test_the_residual_tells_right_from_wrong():
-    C, Q = torch.eye(2, dtype=torch.float64), torch.tensor([[-1.0, 1.0]], dtype=torch.float64)
-    right = solve_on_sets(C, Q, torch.tensor([[True, False]]))
-    assert right.tolist() == [[1.0, 0.0]]
-    assert float(residuals(C, Q, right)) == 0.0
-    for wrong in ([[0.0, 0.0]], [[1.0, -1.0]], [[2.0, 0.0]], [[torch.nan, 0.0]]):
-        assert float(residuals(C, Q, torch.tensor(wrong, dtype=torch.float64))) > 0.1
+def test_wrong_guesses_of_the_active_sets_are_made_good():
+    matrix = conflicting(48, 60)
+    U, G = torch.eye(48, dtype=torch.float64), matrix @ matrix.T
+    projector = ActiveSetProjector()
+    right = projector.solve(U, G)
+    for start in (right.active, ~right.active, torch.ones_like(right.active)):
+        assert_close(projector.solve(U, G, start=start).weights, right.weights)
+    singular = of_rank(48, 60, 20)
+    right = projector(U, singular @ singular.T)
+    found = projector.solve(U, singular @ singular.T, start=torch.ones(48, 48, dtype=torch.bool))
+    assert_close(found.weights @ singular, right @ singular, scale=longest(singular))
 
 
 @pytest.mark.parametrize("name", ["UPGrad", "DualProj", "Mean", "Random"])

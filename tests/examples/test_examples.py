@@ -26,7 +26,7 @@ def test_writes_the_picture_that_it_names_and_nothing_else(example, run_example)
         assert 0.02 < (pixels[..., :3] < 0.9).any(axis=2).mean() < 0.8  # neither blank nor full
 
 
-@pytest.mark.parametrize("name", ["auto_mpg", "new_digits", "two_objectives"])
+@pytest.mark.parametrize("name", ["auto_mpg", "dual_cone", "new_digits", "two_objectives"])
 def test_names_its_picture(name, run_example):
     output, _ = run_example(name)
 
@@ -75,6 +75,19 @@ def test_two_objectives_fall_all_the_way_only_with_upgrad(run_example):
     }
     assert shares["UPGrad"] == [0, 0]
     assert min(shares["mean"]) > max(shares["DualProj"])
+
+
+def test_dual_cone_prints_a_conflict_for_the_mean_only(run_example):
+    output, _ = run_example("dual_cone")
+
+    lines = {
+        name: next(x for x in output.splitlines() if x.startswith(name))
+        for name in ("Mean", "UPGrad", "DualProj")
+    }
+    along = {n: [float(x) for x in re.findall(r"\d: ([+-][\d.]+)", x)] for n, x in lines.items()}
+    assert min(along["Mean"]) < 0
+    assert min(along["UPGrad"]) > 0
+    assert min(along["DualProj"]) == 0
 
 
 def test_multi_task_learns_both_tasks(run_example):

@@ -14,16 +14,26 @@ import torchjd
 
 HERE = Path(__file__).parent
 TROUBLE = ["asks-too-early", "broken-target", "exits-at-import", "fails-at-import"]
-TROUBLE += ["imports-itself", "misspelt-hook", "no-hook", "not-a-mapping"]
+TROUBLE += ["imports-itself", "misspelt-hook", "no-hook", "not-a-mapping", "takes-core-names"]
 
 # what is installed, and what ``probe.py`` asks for
 SITUATIONS = {
     "healthy": (
-        ["silent", "good-plugin", "collides-second", "collides-first"],
-        ["UPGrad", "Largest", "OnlyFirst", "OnlySecond", "Twin", "UPGrid", "upgrad", "Nonsense"],
+        ["silent", "good-plugin", "collides-second", "collides-first", "only-projects"],
+        [
+            *["UPGrad", "Largest", "OnlyFirst", "OnlySecond", "Twin", "UPGrid", "upgrad"],
+            *["Nonsense", "Unmoved", "linalg.Unmoved", "linalg.ExactProjector", "linalg.UPGrad"],
+            *["linalg.ExactProjecter", "linalg.DualConeProjector"],
+        ],
     ),
-    "broken": ([*TROUBLE, "good-plugin"], ["UPGrad", "Largest", "Unseen", "Lost", "Absent"]),
-    "alone": (None, ["UPGrad"]),
+    "broken": (
+        [*TROUBLE, "good-plugin"],
+        [
+            *["UPGrad", "Largest", "Unseen", "Lost", "Absent", "linalg.Unmet"],
+            *["linalg.DualConeProjector", "linalg.ExactProjector"],
+        ],
+    ),
+    "alone": (None, ["UPGrad", "linalg.ExactProjector"]),
 }
 collect_ignore = ["probe.py"]
 collect_ignore_glob = ["dists/*"]

@@ -1,4 +1,7 @@
-"""Ask torchjd for the names given as arguments; print as JSON what a user's process sees."""
+"""Ask torchjd for the names given as arguments; print as JSON what a user's process sees.
+
+A name is one of ``torchjd.aggregation``, or a dotted one: ``linalg.ExactProjector``.
+"""
 
 import contextlib
 import dataclasses
@@ -10,8 +13,9 @@ import warnings
 
 
 def ask(name):
+    kind, _, name = name.rpartition(".")
     try:
-        module = __import__("torchjd.aggregation", fromlist=[name])
+        module = __import__(f"torchjd.{kind or 'aggregation'}", fromlist=[name])
         found = getattr(module, name)
     except (ImportError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
@@ -30,10 +34,10 @@ def main(names):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         answers = {name: ask(name) for name in names}
-        from torchjd import aggregation, plugins
+        from torchjd import aggregation, linalg, plugins
 
         listed = [dataclasses.asdict(plugin) for plugin in plugins.list_plugins()]
-        seen = dir(aggregation)
+        seen = {"aggregation": dir(aggregation), "linalg": dir(linalg)}
         shown = table()
     warned = [f"{warning.category.__name__}: {warning.message}" for warning in caught]
     json.dump(

@@ -17,10 +17,17 @@ BROKEN = {
         "misspelt_hook",
         "PluginValidationError: unknown hook 'torchjd_agregators' in plugin",
     ),
-    "no-hook": ("no_hook", "ValueError: it implements none of the hooks torchjd_aggregators"),
+    "no-hook": (
+        "no_hook",
+        "ValueError: it implements none of the hooks torchjd_aggregators, torchjd_projectors",
+    ),
     "not-a-mapping": (
         "not_a_mapping",
         "TypeError: `torchjd_aggregators` must return a mapping. Got list",
+    ),
+    "takes-core-names": (
+        "takes_core_names",
+        "ValueError: `torchjd_projectors` must not give names that torchjd.linalg defines itself",
     ),
 }
 
@@ -47,6 +54,7 @@ def seen(probe):
 def test_the_others_live(seen):
     assert seen["answers"]["UPGrad"] == "jd_aggregators._upgrad.UPGrad"
     assert seen["answers"]["Largest"] == "good_plugin.Largest"
+    assert seen["answers"]["linalg.ExactProjector"].startswith("jd_aggregators.")
 
 
 @pytest.mark.parametrize("dist", BROKEN)
@@ -68,9 +76,20 @@ def test_it_is_listed_as_failed(seen, dist):
     assert plugin["names"] == {}
 
 
-def test_a_name_that_a_broken_plugin_may_have_offered_is_told_who_was_left_out(seen):
+@pytest.mark.parametrize("name", ["Unseen", "linalg.Unmet"])
+def test_a_name_that_a_broken_plugin_may_have_offered_is_told_who_was_left_out(seen, name):
     for dist, (_, cause) in BROKEN.items():
-        assert f"{dist} ({cause}" in seen["answers"]["Unseen"]
+        assert f"{dist} ({cause}" in seen["answers"][name]
+
+
+def test_names_that_the_core_has_taken_are_named_with_the_remedy(seen):
+    (error,) = [p["error"] for p in seen["plugins"] if p["dist"] == "takes-core-names"]
+    assert error.endswith("Got 'DualConeProjector', 'Projection'. Rename what has such a name")
+
+
+def test_a_name_of_the_core_stays_the_core_s(seen):
+    found = seen["answers"]["linalg.DualConeProjector"]
+    assert found == "torchjd.linalg._dual_cone.DualConeProjector"
 
 
 def test_a_target_that_cannot_be_imported_is_an_error_when_asked_for(seen):

@@ -24,6 +24,8 @@ def test_a_row_for_each_offered_name(probe):
     assert header == HEADER
     assert ["Largest", "aggregation", "good-plugin", "1.2.3", "ok"] in body
     assert ["UPGrad", "aggregation", "jd-aggregators", OURS, "ok"] in body
+    assert ["Unmoved", "linalg", "only-projects", "1.0", "ok"] in body
+    assert ["ExactProjector", "linalg", "jd-aggregators", OURS, "ok"] in body
 
 
 def test_a_conflict_is_told_in_the_rows_of_both(probe):
@@ -82,6 +84,17 @@ def test_a_narrow_terminal_folds_the_cells_and_drops_nothing(python):
     columns = [line.strip("│").split("│") for line in lines if line.startswith("│")]
     status = "".join(cells[4].strip() for cells in columns if cells[3].strip() in {"1.0", ""})
     assert "Noaccelerator" in status.replace(" ", "")
+
+
+def test_one_name_of_two_kinds_is_no_conflict():
+    plugins = [
+        Plugin("a-dist", "1", "a = a", names={"aggregation": {"A": "a:A"}}),
+        Plugin("b-dist", "2", "b = b", names={"linalg": {"A": "b:A"}}),
+    ]
+    assert [(row.name, row.kind, row.status) for row in table(plugins)] == [
+        ("A", "aggregation", "ok"),
+        ("A", "linalg", "ok"),
+    ]
 
 
 def test_without_rich_a_terminal_gets_the_plain_table(monkeypatch, capsys):

@@ -15,8 +15,8 @@ def test_the_error_names_both_owners_the_allow_list_and_the_direct_import(seen):
         "PluginConflictError: `torchjd.aggregation.Twin` is offered by 2 plugins: "
         "collides-first 1.0 (collides_first:Twin) and collides-second 2.0 (collides_second:Twin). "
         "Allow one of them, for instance with TORCHJD_PLUGINS=collides-first,good-plugin,"
-        "jd-aggregators,silent in the environment, or import the one you want directly, for "
-        "instance `from collides_first import Twin`."
+        "jd-aggregators,only-projects,silent in the environment, or import the one you want "
+        "directly, for instance `from collides_first import Twin`."
     )
 
 
@@ -34,8 +34,8 @@ def test_other_names_are_not_touched(seen, name, owner):
 
 
 def test_both_owners_are_ok_and_the_name_is_listed_once(seen):
-    assert [plugin["status"] for plugin in seen["plugins"]] == ["ok"] * 5
-    assert seen["dir"].count("Twin") == 1
+    assert [plugin["status"] for plugin in seen["plugins"]] == ["ok"] * 6
+    assert seen["dir"]["aggregation"].count("Twin") == 1
 
 
 def test_the_remedies_of_the_message_work(evaluate):

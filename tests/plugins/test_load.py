@@ -6,8 +6,11 @@ from types import ModuleType
 
 import pytest
 
+import torchjd
 from torchjd.plugins import hookimpl
 from torchjd.plugins._load import StillImportingError, load_plugin
+
+KINDS = {"torchjd_aggregators": "aggregation", "torchjd_projectors": "linalg"}
 
 
 def nothing():
@@ -18,13 +21,11 @@ def nothing():
 def load(monkeypatch):
     """Load a module that holds a given hook."""
 
-    def run(hook, target="a_planted_plugin", *, initializing=False):
+    def run(hook, target="a_planted_plugin", *, specname="torchjd_aggregators", initializing=False):
         module = ModuleType("a_planted_plugin")
         module.__spec__ = type("Spec", (), {"_initializing": initializing})()
-        module.torchjd_aggregators = hookimpl(hook, specname="torchjd_aggregators")
-        module.holder = type(
-            "Holder", (), {"torchjd_aggregators": staticmethod(module.torchjd_aggregators)}
-        )
+        module.hook = hookimpl(hook, specname=specname)
+        module.holder = type("Holder", (), {"hook": staticmethod(module.hook)})
         monkeypatch.setitem(sys.modules, "a_planted_plugin", module)
         return load_plugin(EntryPoint("planted", target, "torchjd"))
 
@@ -39,26 +40,52 @@ def test_a_module_or_an_attribute_of_one_may_hold_the_hooks(load, target):
     assert found.entry_point == f"planted = {target}"
 
 
+@pytest.mark.parametrize("hook", KINDS)
+def test_the_names_that_a_hook_gives_are_of_its_kind(load, hook):
+    found = load(lambda: {"A": "module.inner:A"}, specname=hook)
+    assert found.names == {KINDS[hook]: {"A": "module.inner:A"}}
+
+
+@pytest.mark.parametrize("hook", KINDS)
 @pytest.mark.parametrize(
     ("returned", "error"),
     [
-        (None, "TypeError: `torchjd_aggregators` must return a mapping. Got NoneType"),
-        ([("A", "m:A")], "TypeError: `torchjd_aggregators` must return a mapping. Got list"),
-        ({"_A": "m:A"}, "ValueError: `torchjd_aggregators` must give public identifiers. Got '_A'"),
-        ({"a b": "m:A"}, "ValueError: `torchjd_aggregators` must give public identifiers. Got 'a"),
-        ({3: "m:A"}, "ValueError: `torchjd_aggregators` must give public identifiers. Got 3"),
-        ({"A": "m"}, "ValueError: `torchjd_aggregators` must map 'A' to \"module:attribute\". Got"),
-        ({"A": "m:"}, "ValueError: `torchjd_aggregators` must map 'A' to"),
-        ({"A": ":A"}, "ValueError: `torchjd_aggregators` must map 'A' to"),
-        ({"A": "m:B.c"}, "ValueError: `torchjd_aggregators` must map 'A' to"),
-        ({"A": int}, "ValueError: `torchjd_aggregators` must map 'A' to"),
+        (None, "TypeError: `{hook}` must return a mapping. Got NoneType"),
+        ([("A", "m:A")], "TypeError: `{hook}` must return a mapping. Got list"),
+        ({"_A": "m:A"}, "ValueError: `{hook}` must give public identifiers. Got '_A'"),
+        ({"a b": "m:A"}, "ValueError: `{hook}` must give public identifiers. Got 'a b'"),
+        ({3: "m:A"}, "ValueError: `{hook}` must give public identifiers. Got 3"),
+        ({"A": "m"}, "ValueError: `{hook}` must map 'A' to \"module:attribute\". Got 'm'"),
+        ({"A": "m:"}, "ValueError: `{hook}` must map 'A' to"),
+        ({"A": ":A"}, "ValueError: `{hook}` must map 'A' to"),
+        ({"A": "m:B.c"}, "ValueError: `{hook}` must map 'A' to"),
+        ({"A": int}, "ValueError: `{hook}` must map 'A' to"),
     ],
 )
-def test_what_a_hook_may_not_return(load, returned, error):
-    found = load(lambda: returned)
+def test_what_a_hook_may_not_return(load, hook, returned, error):
+    found = load(lambda: returned, specname=hook)
     assert found.status == "failed"
     assert found.names == {}
-    assert found.error.startswith(error)
+    assert found.error.startswith(error.format(hook=hook))
+
+
+@pytest.mark.parametrize(
+    ("hook", "name"),
+    [(hook, name) for hook, kind in KINDS.items() for name in getattr(torchjd, kind).__all__],
+)
+def test_a_name_that_the_core_defines_is_refused_by_name(load, hook, name):
+    """Nobody could ever reach it: the module has what the core calls so."""
+    found = load(lambda: {"A": "m:A", name: "m:B"}, specname=hook)
+    assert (found.status, found.names) == ("failed", {})
+    assert found.error == (
+        f"ValueError: `{hook}` must not give names that torchjd.{KINDS[hook]} defines itself. "
+        f"Got '{name}'. Rename what has such a name"
+    )
+
+
+def test_a_name_of_another_module_of_the_core_is_free(load):
+    assert load(lambda: {"Aggregator": "m:A"}, specname="torchjd_projectors").status == "ok"
+    assert load(lambda: {"DualConeProjector": "m:A"}).status == "ok"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,19 @@ from ._constant import Constant, ConstantWeighting
 from ._dualproj import DualProj, DualProjWeighting
 from ._flattening import Flattening
 from ._mean import Mean, MeanWeighting
-from ._projection import ExactProjector
+from ._min_norm import MinNormSolver
+from ._projection import (
+    ActiveSetProjector,
+    ExactProjector,
+    QuadprogProjector,
+    ResidentProjector,
+)
 from ._random import Random, RandomWeighting
 from ._sum import Sum, SumWeighting
 from ._upgrad import UPGrad, UPGradWeighting
 
 __all__ = [
+    "ActiveSetProjector",
     "Constant",
     "ConstantWeighting",
     "DualProj",
@@ -26,8 +33,11 @@ __all__ = [
     "Flattening",
     "Mean",
     "MeanWeighting",
+    "MinNormSolver",
+    "QuadprogProjector",
     "Random",
     "RandomWeighting",
+    "ResidentProjector",
     "Sum",
     "SumWeighting",
     "UPGrad",

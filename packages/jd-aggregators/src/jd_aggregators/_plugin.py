@@ -21,3 +21,15 @@ def torchjd_aggregators() -> dict[str, str]:
         "UPGrad": "jd_aggregators:UPGrad",
         "UPGradWeighting": "jd_aggregators:UPGradWeighting",
     }
+
+
+@hookimpl
+def torchjd_projectors() -> dict[str, str]:
+    """Return the public name and the place of each projector and solver."""
+    return {
+        "ActiveSetProjector": "jd_aggregators:ActiveSetProjector",
+        "ExactProjector": "jd_aggregators:ExactProjector",
+        "MinNormSolver": "jd_aggregators:MinNormSolver",
+        "QuadprogProjector": "jd_aggregators:QuadprogProjector",
+        "ResidentProjector": "jd_aggregators:ResidentProjector",
+    }

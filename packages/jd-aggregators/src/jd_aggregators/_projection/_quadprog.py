@@ -1,53 +1,75 @@
 """Projections by the solver of the package quadprog, which must be installed for the import."""
 
+from typing import cast
+
 import numpy as np
 import quadprog
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from ._pivoting import SINGULAR
+
+_Array = NDArray[np.float64]
 
 
-def solve_with_ridge(C: Tensor, Q: Tensor, noise: float) -> Tensor:
-    r"""Return the solutions of :math:`\min_{w \ge 0} \tfrac12 w^\top C w + q^\top w`, nearly.
+def solve_in_row_space(C: _Array, Q: _Array, S: _Array | None, noise: float) -> _Array:
+    r"""Return the solutions of :math:`\min_{w \ge 0} \tfrac12 w^\top C w + q^\top w`.
 
-    ``C`` is factorised once for all problems, with a ridge of the size of its own rounding, which
-    makes it positive definite and hides nothing that it could tell.
+    With :math:`C = L L^\top` they are the multipliers of
+    :math:`\min_x \tfrac12 \|x - a\|^2` over :math:`L x \ge 0`, where :math:`L a = q`: the
+    projection itself, in a space of as many dimensions as the rows span. Its Hessian is the
+    identity, however singular ``C`` is, so neither a ridge nor an inverse is needed; and what is
+    lost has the condition of the Jacobian, not of the Gramian.
 
-    :param C: A correlation matrix of shape ``[m, m]``, float64.
+    Where even the sum of all rows has the projection 0, some :math:`v > 0` has
+    :math:`J^\top v = 0`, so that the cone holds nothing but what is orthogonal to all rows: every
+    combination has the projection 0, with multiples of :math:`v` as weights. Of Gaussian rows that
+    are twice as many as their dimensions, every second cone is like that.
+
+    :param C: A correlation matrix of shape ``[m, m]``.
     :param Q: One problem a row, of shape ``[k, m]``.
+    :param S: The combinations for which ``Q = S C``, of the shape of ``Q``; None if there are none.
     :param noise: The rounding that entries of ``C`` carry.
-    :returns: A tensor of shape ``[k, m]``, exactly zero where a weight is at its bound, NaN in the
-        rows that were not solved.
+    :returns: An array of shape ``[k, m]``, exactly zero where a weight is at its bound; NaN in the
+        rows that were not solved, all of them if an entry of ``Q`` is not finite.
     """
-    m = C.shape[0]
-    W = torch.full_like(Q, torch.nan)
-    factor = _inverse_factor(C, noise)
-    if factor is None:
-        return W
-    solutions, linear = W.numpy(), -Q.numpy()
-    identity, zeros = np.eye(m), np.zeros(m)
-    for k in range(Q.shape[0]):
+    L = _factor(C, noise)
+    if L is None:
+        return np.full(Q.shape, np.nan)
+    if S is not None and L.shape[1] < len(L) and len(S) > 1:
+        weights = 1.0 + _solve(L, L.sum(0)[None], noise)[0]
+        if np.abs(weights @ C).max() <= noise * weights.sum():
+            return cast("_Array", (S / weights).max(1, initial=0.0)[:, None] * weights - S)
+    points = S @ L if S is not None else cast("_Array", np.linalg.lstsq(L, Q.T)[0].T)
+    return _solve(L, points, noise)
+
+
+def _solve(L: _Array, points: _Array, noise: float) -> _Array:
+    W = np.full((len(points), len(L)), np.nan)
+    identity, rows = np.eye(L.shape[1]), np.ascontiguousarray(L.T)
+    # Where the cone is a point, rounding would leave no point at all.
+    bounds = np.full(len(L), -0.5 * noise)
+    for k in range(len(points)):
         try:
-            solved = quadprog.solve_qp(factor, linear[k], identity, zeros, 0, True)
-        except ValueError:  # numerically inconsistent: the exact method starts from nothing
+            W[k] = quadprog.solve_qp(identity, points[k], rows, bounds, 0, True)[4]
+        except ValueError:  # rounding, all the same
             continue
-        solutions[k] = solved[0]
-        solutions[k, solved[5] - 1] = 0.0
     return W
 
 
-def _inverse_factor(C: Tensor, noise: float) -> NDArray[np.float64] | None:
-    """Return the inverse of R, with ``R.T @ R`` equal to C and a ridge; None if there is none."""
-    # By numpy, which quadprog needs anyway: on a matrix this small, torch's threads cost more than
-    # the factorisation, up to 100 times more where the cores are busy.
-    m = C.shape[0]
-    matrix, identity = C.numpy(), np.eye(m)
-    ridge = max(noise, m * torch.finfo(C.dtype).eps)
-    for _ in range(8):
-        try:
-            factor = np.linalg.cholesky(matrix + ridge * identity)
-        except np.linalg.LinAlgError:
-            ridge *= 8
-        else:
-            return np.asfortranarray(np.linalg.inv(factor).T)
-    return None
+def _factor(C: _Array, noise: float) -> _Array | None:
+    """Return L of shape ``[m, r]`` with ``L @ L.T`` equal to C up to its rounding, of rank r.
+
+    None if an entry is not finite.
+    """
+    try:
+        L = cast("_Array", np.linalg.cholesky(C))
+    except np.linalg.LinAlgError:
+        pass
+    else:
+        if L.diagonal().min() ** 2 > SINGULAR * noise:
+            return L
+    if not np.isfinite(C).all():
+        return None
+    values, vectors = np.linalg.eigh(C)
+    kept = values > noise
+    return cast("_Array", vectors[:, kept] * np.sqrt(values[kept]))

@@ -11,6 +11,8 @@ from ._types import Matrix, PSDMatrix
 # 3 to 5 times faster than converting a whole block; a GPU wants few and large kernels.
 _CHUNK = {"cpu": 1 << 18}
 _CHUNK_ELSEWHERE = 1 << 24
+# Up to which power of two the largest entry may be squared as it is.
+_IN_RANGE = {torch.float64: 350, torch.float32: 30}
 
 
 class JacobianBlocks:
@@ -54,10 +56,10 @@ class JacobianBlocks:
 
     @torch.no_grad()
     def gramian(self) -> PSDMatrix:
-        r"""Return :math:`J J^\top / s^2`, with :math:`s > 0` of the magnitude of :math:`J`.
+        r"""Return :math:`J J^\top / s^2`, with :math:`s = 1` wherever squares are within range.
 
-        Weights do not depend on :math:`s`, which keeps the squares within range; it is a power of
-        two, so that dividing by it is exact.
+        Elsewhere it is a power of two of the magnitude of :math:`J`, so that dividing by it is
+        exact; weights do not depend on it.
 
         :returns: A tensor of shape ``[m, m]`` on the device of the first block, of dtype float64
             (float32 on devices without float64).
@@ -93,7 +95,7 @@ class JacobianBlocks:
         yield group
 
     def _scale(self) -> Tensor | None:
-        """Return a power of two near the largest entry; None where squares are within range."""
+        """Return 1, or a power of two near the largest entry; None where 1 is sure to do."""
         if all(torch.finfo(b.dtype).bits < torch.finfo(_wide(b.device)).bits for b in self.blocks):
             return None
         device = self.blocks[0].device
@@ -106,7 +108,9 @@ class JacobianBlocks:
             return None
         top = torch.stack(largest).amax()
         exponent = torch.frexp(top).exponent - 1
-        usable = torch.isfinite(top) & (top > 0)
+        # Squares of this range leave room for rows 1e40 times shorter, and for many entries.
+        within = exponent.abs() <= _IN_RANGE[top.dtype]
+        usable = torch.isfinite(top) & (top > 0) & ~within
         return torch.where(usable, torch.ldexp(torch.ones_like(top), exponent), 1.0)
 
 

@@ -12,7 +12,18 @@ hookimpl = pluggy.HookimplMarker("torchjd")
 def torchjd_aggregators() -> Mapping[str, str]:  # type: ignore[empty-body]
     """Return the aggregators and weightings that the plugin offers.
 
-    Called once, when a name is first asked of ``torchjd.aggregation`` that it does not define.
+    Their names appear under ``torchjd.aggregation``. Called once, when a module of torchjd is first
+    asked for a name that it does not define.
+
+    :returns: From each public name to ``"module:attribute"``, imported when the name is asked for.
+    """
+
+
+@hookspec
+def torchjd_projectors() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Return the dual-cone projectors and other solvers that the plugin offers.
+
+    Their names appear under ``torchjd.linalg``. Called once, as ``torchjd_aggregators`` is.
 
     :returns: From each public name to ``"module:attribute"``, imported when the name is asked for.
     """

@@ -1,6 +1,7 @@
 """One plugin, from its entry point to what it offers, or to the reason why it offers nothing."""
 
 import re
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint
@@ -11,7 +12,10 @@ from . import _hookspecs
 from ._errors import cause
 from ._registry import Kind, Plugin
 
-_HOOKS: Mapping[str, Kind] = {"torchjd_aggregators": "aggregation"}
+_HOOKS: Mapping[str, Kind] = {
+    "torchjd_aggregators": "aggregation",
+    "torchjd_projectors": "linalg",
+}
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -78,4 +82,17 @@ def _checked(hook: str, results: list[object]) -> Mapping[str, str]:
                     f'`{hook}` must map {name!r} to "module:attribute". Got {target!r}.'
                 )
             names[name] = target
+    _refuse_taken(hook, names)
     return names
+
+
+def _refuse_taken(hook: str, names: Mapping[str, str]) -> None:
+    """Refuse the names that the module defines itself: asked for, it would never look further."""
+    # Looked up, not imported: discovery begins when these modules are there.
+    module = sys.modules.get(f"torchjd.{_HOOKS[hook]}")
+    taken = [name for name in names if name in getattr(module, "__all__", ())]
+    if taken:
+        raise ValueError(
+            f"`{hook}` must not give names that torchjd.{_HOOKS[hook]} defines itself. "
+            f"Got {', '.join(map(repr, taken))}. Rename what has such a name."
+        )

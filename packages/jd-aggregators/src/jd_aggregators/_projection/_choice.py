@@ -1,0 +1,30 @@
+"""Which solver fits the device."""
+
+import torch
+from torch import Tensor
+
+from ._nonnegative import solve_nonnegative
+from ._on_device import solve_on_device
+
+
+def on_host(tensor: Tensor) -> bool:
+    """Return whether values may be looked at: on the CPU, and not while they are traced."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def solve_where_it_is(C: Tensor, Q: Tensor, noise: float) -> Tensor:
+    r"""Return the solutions of :math:`\min_{w \ge 0} \tfrac12 w^\top C w + q^\top w`.
+
+    :param C: Matrices of shape ``[..., m, m]`` with a diagonal of about 1.
+    :param Q: One problem a row, of shape ``[..., k, m]``.
+    :param noise: The rounding that entries of ``C`` carry.
+    :returns: The weights, of the shape of ``Q``; NaN where an input is not finite.
+    """
+    if not on_host(C):
+        return solve_on_device(C, Q, noise)
+    if C.ndim == 2:
+        return solve_nonnegative(C, Q, None, noise)
+    W = torch.empty_like(Q)
+    for w, c, q in zip(*(tensor.flatten(0, -3) for tensor in (W, C, Q)), strict=True):
+        w[:] = solve_nonnegative(c, q, None, noise)
+    return W
