@@ -9,14 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from workload import Case
-
-_WORKER = Path(__file__).with_name("worker.py")
+_HERE = Path(__file__).parent
 OURS = Path(sys.executable)
 DEFAULT_PEER = Path(".venv-peer/bin/python")
 # Without PYTHONPATH and user packages: neither side may import the other's library. And without
 # torch's remark that it loops over what it cannot batch: the times say it.
 _OPTIONS = ("-E", "-s", "-W", "ignore:There is a performance drop")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _REQUIREMENTS = ("torch==2.13.0", "torchjd[full]==0.18.0")
 
 
@@ -40,13 +39,14 @@ class Side:
     """A worker process in one environment.
 
     :param python: The interpreter.
-    :param threads: How many threads torch uses.
+    :param threads: How many threads torch and numpy use.
+    :param worker: Which script of this folder it runs.
     """
 
-    def __init__(self, python: Path, threads: int) -> None:
-        counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    def __init__(self, python: Path, threads: int, worker: str = "worker.py") -> None:
+        counts = dict.fromkeys(_THREADS, str(threads))
         self._process = subprocess.Popen(
-            [str(python), *_OPTIONS, str(_WORKER), str(threads)],
+            [str(python), *_OPTIONS, str(_HERE / worker), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -68,8 +68,8 @@ class Side:
             )
         return json.loads(line)
 
-    def load(self, case: Case) -> None:
-        """Have the worker build the model and the batch of ``case``."""
+    def load(self, case: Any) -> None:
+        """Have the worker build what the fields of ``case``, a dataclass, describe."""
         self.ask("load", **asdict(case))
 
     def __enter__(self) -> Self:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from columns import Columns
+from ratios import ratios, spread
 from sides import Side
 from workload import Case
 
@@ -98,9 +99,7 @@ def alternate(
 
 def _ratio(top: Sequence[float], bottom: Sequence[float]) -> tuple[float, str]:
     """Return the median of the ratios of each repetition; and that and the quartiles as text."""
-    ratios = [a / b for a, b in zip(top, bottom, strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return middle, f"{middle:.2f} [{low:.2f} {high:.2f}]"
+    return spread(ratios(top, bottom))
 
 
 def _verdict(found: float, bound: float) -> str:

@@ -1,22 +1,17 @@
 """One side of the comparison: a process that measures what it is asked to, one line at a time.
 
-It runs in either environment, so it uses only what both libraries have. Requests and answers are
-lines of JSON on the standard input and output.
+It runs in either environment, so it uses only what both libraries have.
 """
 
-import json
-import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
+import serving
 import torch
 from memory import peak_above
 from torch import Tensor
 from workload import Case, Workload
 
-import torchjd
 import torchjd.aggregation
 from torchjd.autojac import backward, jac_to_grad
 
@@ -30,8 +25,7 @@ class Worker:
 
     def about(self) -> dict[str, str]:
         """Say what is installed here."""
-        dist = "jd-core" if hasattr(torchjd, "__jd_core__") else "torchjd"
-        return {"library": f"{dist} {version(dist)}", "torch": torch.__version__}
+        return serving.about()
 
     def load(self, **case: Any) -> None:
         """Build the model and the batch."""
@@ -97,15 +91,5 @@ def _jac(param: Tensor) -> Tensor:
     return jacobian
 
 
-def main() -> None:
-    """Serve until the input ends."""
-    torch.set_num_threads(int(sys.argv[1]))
-    worker = Worker()
-    for line in sys.stdin:
-        request: dict[str, Any] = json.loads(line)
-        answer: Callable[..., Any] = getattr(worker, request.pop("ask"))
-        print(json.dumps(answer(**request)), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serving.serve(Worker())

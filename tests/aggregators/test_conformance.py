@@ -34,6 +34,18 @@ VARIANTS = {
         lambda m: jd_aggregators.UPGrad(weights(m)),
         {"no conflict", "homogeneous", "linear under scaling"},
     ),
+    "UPGrad with a warm start": (
+        lambda m: jd_aggregators.UPGrad(warm_start=True),
+        LINEAR | {"no conflict"},
+    ),
+    "UPGrad on the device": (
+        lambda m: jd_aggregators.UPGrad(projector=jd_aggregators.ResidentProjector()),
+        LINEAR | {"no conflict"},
+    ),
+    "UPGrad, damped": (
+        lambda m: jd_aggregators.UPGrad(projector=jd_aggregators.ExactProjector(damping=0.1)),
+        LINEAR,
+    ),
     "DualProj with preference": (
         lambda m: jd_aggregators.DualProj(weights(m)),
         {"no conflict", "homogeneous"},

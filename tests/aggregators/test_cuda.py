@@ -6,9 +6,10 @@ from torch import nn
 
 import jd_aggregators
 import torchjd
-from torchjd.autojac import jac
+from jd_aggregators import ActiveSetProjector, ExactProjector, ResidentProjector
+from torchjd.autojac import jac, jac_to_grad
 from torchjd.testing import assert_close
-from torchjd.testing.matrices import conflicting, of_rank
+from torchjd.testing.matrices import conflicting, gaussian, of_rank
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -41,3 +42,62 @@ def test_parameters_on_two_devices():
     losses = far(near(torch.ones(5, 3, dtype=torch.float64)).cuda()).pow(2).mean(dim=0)
     torchjd.backward(losses, parameters, jd_aggregators.UPGrad())
     assert [p.grad.device for p in parameters] == [p.device for p in parameters]
+
+
+# Rows for the enumeration, the interior-point method, and matrix products.
+ROWS = [2, 8, 32, 600]
+
+
+@pytest.mark.parametrize("m", ROWS)
+@pytest.mark.parametrize("projector", [ExactProjector, ResidentProjector])
+def test_projections(projector, m):
+    for matrix in (gaussian(m, 4 * m), conflicting(m, 4 * m)):
+        gramian, rows = matrix @ matrix.T, slice(None, None, max(1, m // 16))
+        U = torch.eye(m, dtype=torch.float64)[rows]
+        expected = ActiveSetProjector()(U, gramian) @ matrix
+        found = projector().solve(U.cuda(), gramian.cuda(), certify=True)
+        assert_close(found.weights.cpu() @ matrix, expected, scale=float(matrix.norm(dim=1).max()))
+        assert max(float(part.max()) for part in found.residual) < 1e-10
+
+
+def parameters(m):
+    """Return parameters on the GPU with a Jacobian of ``m`` rows in their ``.jac``."""
+    generator = torch.Generator("cuda").manual_seed(m)
+    shapes = [(64, 32), (64,), (32, 3, 3)]
+    params = [nn.Parameter(torch.zeros(shape, device="cuda")) for shape in shapes]
+    for param in params:
+        param.jac = torch.randn(m, *param.shape, device="cuda", generator=generator)
+    return params
+
+
+@pytest.mark.parametrize("m", ROWS)
+@pytest.mark.parametrize("name", ["UPGrad", "DualProj", "Mean"])
+def test_a_step_waits_for_nothing(name, m):
+    aggregator = getattr(jd_aggregators, name)()
+    jac_to_grad(parameters(m), aggregator)  # what torch sets up once may wait
+    params = parameters(m)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        jac_to_grad(params, aggregator)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(bool(param.grad.isfinite().all()) for param in params)
+
+
+@pytest.mark.parametrize("m", [8, 32])
+def test_a_step_in_a_cuda_graph(m):
+    rows = torch.stack([conflicting(m, 64, seed) for seed in range(2)]).cuda()
+    aggregator = jd_aggregators.UPGrad()
+    matrix = rows[0].clone()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        aggregator(matrix)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = aggregator(matrix)
+    for jacobian in rows:
+        matrix.copy_(jacobian)
+        graph.replay()
+        assert_close(found.cpu(), aggregator(jacobian.cpu()), scale=float(jacobian.norm()))

@@ -55,7 +55,7 @@ class MinNormSolver:
         shortest = squares.amin(-1, keepdim=True)
         kappa = torch.where(shortest > 0, shortest, 1.0)
         C, scales = correlation(gramian + kappa[..., None], ridge(G.shape[-1], G.dtype))
-        Q = -(kappa * scales)[..., None, :]
+        Q = -(kappa.sqrt() * scales)[..., None, :]  # over the root of kappa: without units
         W = solve_where_it_is(C, Q, rounding(G.shape[-1], wide))
         weights = torch.where(zero.any(-1, keepdim=True), zero.to(wide), W[..., 0, :] * scales)
         return weights / weights.sum(-1, keepdim=True)

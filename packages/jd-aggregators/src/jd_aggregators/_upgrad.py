@@ -35,7 +35,9 @@ class UPGradWeighting(DualConeWeighting):
     """
 
     def _weigh(self, preference: Tensor, gramian: Tensor) -> Tensor:
-        return self._project(torch.diag(preference), gramian).sum(0)
+        if self.warm_start:
+            return self._project(torch.diag(preference), gramian).sum(0)
+        return self.projector.project_rows(preference, gramian)
 
 
 class UPGrad(DualConeAggregator):

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ._base import CorrelationProjector, ridge, rounding
 from ._correlation import project
-from ._few import MOST, project_few
 from ._nonnegative import solve_nonnegative
 
 
@@ -42,33 +41,58 @@ class ActiveSetProjector(CorrelationProjector):
     """
 
     def _project(self, U: Tensor, G: Tensor, start: Tensor | None) -> Tensor:
-        noise = rounding(G.shape[-1], torch.float64)
-        damping = self.damping + ridge(G.shape[-1], G.dtype)
-        device = U.device
-        U, G = U.to("cpu", torch.float64), G.to("cpu", torch.float64)
-        start = None if start is None else start.to("cpu")
-        if U.ndim == 2:
-            return _project_one(U, G, damping, noise, start).to(device)
-        weights = torch.empty_like(U)
-        starts = [None] * G[..., 0, 0].numel() if start is None else start.flatten(0, -3)
-        batch = (tensor.flatten(0, -3) for tensor in (weights, U, G))
-        for v, u, g, s in zip(*batch, starts, strict=True):
-            v[:] = _project_one(u, g, damping, noise, s)
-        return weights.to(device)
+        return project_on_cpu(U, G, self.damping, start)
+
+    def project_rows(self, p: Tensor, G: Tensor) -> Tensor:
+        found = project_few_rows(p, G, self.damping)
+        return super().project_rows(p, G) if found is None else found
+
+
+def project_few_rows(p: Tensor, G: Tensor, damping: float) -> Tensor | None:
+    """Return what ``project_rows`` of a projector does, where there are few rows; else None.
+
+    That is where the time goes into calls rather than into arithmetic, so it takes the fewest.
+    """
+    m = G.shape[-1]
+    numpy = numpy_solver()
+    if G.ndim != 2 or p.shape != (m,) or numpy is None or m > numpy.MOST:
+        return None
+    wide = p.detach().to("cpu", torch.float64), G.detach().to("cpu", torch.float64)
+    noise = rounding(m, torch.float64)
+    found: Tensor = numpy.project_rows_by_numpy(*wide, damping + ridge(m, G.dtype), noise)
+    return found.to(p.device)
+
+
+def project_on_cpu(U: Tensor, G: Tensor, damping: float, start: Tensor | None) -> Tensor:
+    """Return the weights of the projections, in float64, on the device of ``U``.
+
+    :param U: Combinations of the rows, of shape ``[..., k, m]``, contiguous.
+    :param G: Gramians of shape ``[..., m, m]``, contiguous.
+    :param damping: What is added to the diagonal of the correlation Gramian.
+    :param start: Which weights are likely above their bounds, of the shape of ``U``.
+    """
+    noise = rounding(G.shape[-1], torch.float64)
+    damping += ridge(G.shape[-1], G.dtype)
+    device = U.device
+    U, G = U.to("cpu", torch.float64), G.to("cpu", torch.float64)
+    start = None if start is None else start.to("cpu")
+    if U.ndim == 2:
+        return _project_one(U, G, damping, noise, start).to(device)
+    weights = torch.empty_like(U)
+    starts = [None] * G[..., 0, 0].numel() if start is None else start.flatten(0, -3)
+    batch = (tensor.flatten(0, -3) for tensor in (weights, U, G))
+    for v, u, g, s in zip(*batch, starts, strict=True):
+        v[:] = _project_one(u, g, damping, noise, s)
+    return weights.to(device)
 
 
 def _project_one(
     U: Tensor, G: Tensor, damping: float, noise: float, start: Tensor | None
 ) -> Tensor:
-    if len(G) <= MOST:
-        solved = project_few(U.tolist(), G.tolist(), damping, noise)
-        if solved is not None:
-            return torch.tensor(solved, dtype=U.dtype)
     by_numpy = numpy_solver()
     if by_numpy is not None and len(G) <= by_numpy.MOST:
-        found: Tensor | None = by_numpy.project_by_numpy(U, G, damping, noise)
-        if found is not None:
-            return found
+        found: Tensor = by_numpy.project_by_numpy(U, G, damping, noise)
+        return found
 
     def solve(C: Tensor, Q: Tensor, S: Tensor) -> Tensor:
         return solve_nonnegative(C, Q, S, noise, start)

@@ -92,7 +92,10 @@ def checked(U: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
             "`U` and `G` must have shapes [..., k, m] and [..., m, m]. "
             f"Got {list(U.shape)} and {list(G.shape)}."
         )
-    return U.detach().contiguous(), G.detach().contiguous()
+    # Only where it is needed: for a few rows, each call of torch counts.
+    u = U.detach() if U.requires_grad else U
+    gramian = G.detach() if G.requires_grad else G
+    return u.contiguous(), gramian.contiguous()
 
 
 def rounding(m: int, dtype: torch.dtype) -> float:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ._active_sets import numpy_solver
 from ._nonnegative import solve_nonnegative
 from ._on_device import solve_on_device
 
@@ -23,8 +24,16 @@ def solve_where_it_is(C: Tensor, Q: Tensor, noise: float) -> Tensor:
     if not on_host(C):
         return solve_on_device(C, Q, noise)
     if C.ndim == 2:
-        return solve_nonnegative(C, Q, None, noise)
+        return _solve(C, Q, noise)
     W = torch.empty_like(Q)
     for w, c, q in zip(*(tensor.flatten(0, -3) for tensor in (W, C, Q)), strict=True):
-        w[:] = solve_nonnegative(c, q, None, noise)
+        w[:] = _solve(c, q, noise)
     return W
+
+
+def _solve(C: Tensor, Q: Tensor, noise: float) -> Tensor:
+    numpy = numpy_solver()
+    if numpy is None or len(C) > numpy.MOST:
+        return solve_nonnegative(C, Q, None, noise)
+    found: Tensor = numpy.solve_by_numpy(C, Q, noise)
+    return found

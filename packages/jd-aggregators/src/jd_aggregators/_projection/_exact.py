@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from ._active_sets import ActiveSetProjector
+from ._active_sets import project_few_rows, project_on_cpu
 from ._base import CorrelationProjector
 from ._choice import on_host
-from ._resident import ResidentProjector
+from ._resident import project_on_device
 
 
 class ExactProjector(CorrelationProjector):
@@ -31,7 +31,9 @@ class ExactProjector(CorrelationProjector):
     """
 
     def _project(self, U: Tensor, G: Tensor, start: Tensor | None) -> Tensor:
-        projector: type[CorrelationProjector] = (
-            ActiveSetProjector if on_host(G) else ResidentProjector
-        )
-        return projector(damping=self.damping)._project(U, G, start)
+        project = project_on_cpu if on_host(G) else project_on_device
+        return project(U, G, self.damping, start)
+
+    def project_rows(self, p: Tensor, G: Tensor) -> Tensor:
+        found = project_few_rows(p, G, self.damping) if on_host(G) else None
+        return super().project_rows(p, G) if found is None else found

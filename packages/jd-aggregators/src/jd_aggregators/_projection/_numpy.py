@@ -1,6 +1,8 @@
 """Gramians of some tens of rows, by numpy: its calls cost a third of those of torch."""
 
+from collections.abc import Callable
 from functools import lru_cache
+from math import sqrt
 
 import numpy as np
 import torch
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._nonnegative import ACCEPTED, complete, row_space_solver
-from ._pivoting import SINGULAR
+from ._pivoting import SLOW, SMALLEST_PIVOT
 
 _Floats = NDArray[np.float64]
 
@@ -16,38 +18,95 @@ MOST = 36
 """Up to how many rows this is the fastest way."""
 
 _EXCHANGES = 8
+_TINY = float(np.finfo(np.float64).tiny)
 
 
-def project_by_numpy(U: Tensor, G: Tensor, damping: float, noise: float) -> Tensor | None:
-    """Return the weights of the projections, as :func:`project` does; None where a row is zero.
+def project_by_numpy(U: Tensor, G: Tensor, damping: float, noise: float) -> Tensor:
+    """Return the weights of the projections, as :func:`project` does.
 
     :param U: Combinations of the rows, of shape ``[k, m]``; float64 on the CPU.
     :param G: A Gramian, of shape ``[m, m]``.
     :param damping: What is added to the diagonal of the correlation Gramian.
     :param noise: The rounding that entries of the correlation Gramian carry.
     """
-    u, gramian = U.numpy(), G.numpy()
+    return _where_alive(_project, U.numpy(), G.numpy(), damping, noise)
+
+
+def project_rows_by_numpy(p: Tensor, G: Tensor, damping: float, noise: float) -> Tensor:
+    """Return the weights of the sum of the projections of the rows, times ``p``, of shape ``[m]``.
+
+    As ``project_by_numpy(torch.diag(p), G, damping, noise).sum(0)``, in fewer operations.
+    """
+    return _where_alive(_project_rows, p.numpy(), G.numpy(), damping, noise)
+
+
+def solve_by_numpy(C: Tensor, Q: Tensor, noise: float) -> Tensor:
+    r"""Return the solutions of :math:`\min_{w \ge 0} \tfrac12 w^\top C w + q^\top w`.
+
+    :param C: A correlation matrix of shape ``[m, m]``, float64 on the CPU.
+    :param Q: One problem a row, of shape ``[k, m]``.
+    :param noise: The rounding that entries of ``C`` carry.
+    """
+    with np.errstate(all="ignore"):
+        return torch.from_numpy(_solve(C.numpy(), Q.numpy(), None, noise))
+
+
+def _where_alive(
+    compute: Callable[[_Floats, _Floats, _Floats, float, float], _Floats],
+    u: _Floats,
+    G: _Floats,
+    damping: float,
+    noise: float,
+) -> Tensor:
+    """Return what ``compute`` does, with rows of zeros left out and their weights left alone."""
     # What is not finite is no accident here: it is what a loss scaler looks for.
     with np.errstate(all="ignore"):
-        lengths = np.sqrt(gramian.diagonal())
-        if not lengths.min() > 0:
-            return None
-        C = gramian / (lengths[:, None] * lengths)
-        C.ravel()[:: len(C) + 1] = 1.0 + damping
-        S = u * lengths
-        sizes = np.abs(S).sum(1)[:, None]
-        sizes[sizes == 0.0] = 1.0
-        S /= sizes
-        Q = S @ C
-        W, solved = _pivot(C, Q, noise)
-        by_quadprog = None if solved else row_space_solver()
-        if by_quadprog is not None:
-            W = by_quadprog(C, Q, S, noise)
-            solved = _optimal(C, Q, W, noise)
-        if not solved:
-            c, q, s, w = (torch.from_numpy(array) for array in (C, Q, S, W))
-            W = complete(c, q, s, w, noise).numpy()
-        return torch.from_numpy(u + W * (sizes / lengths))
+        lengths = np.sqrt(G.diagonal())
+        if lengths.all():
+            return torch.from_numpy(compute(u, G, lengths, damping, noise))
+        alive = lengths != 0
+        found = u.copy()
+        rest = np.ascontiguousarray(G[alive][:, alive])
+        if len(rest):
+            found[..., alive] = compute(u[..., alive], rest, lengths[alive], damping, noise)
+        if not np.isfinite(G).all():
+            found[...] = np.nan
+        return torch.from_numpy(found)
+
+
+def _project(U: _Floats, G: _Floats, lengths: _Floats, damping: float, noise: float) -> _Floats:
+    C = _correlation(G, lengths, damping)
+    S = U * lengths
+    sizes: _Floats = np.maximum(np.abs(S).sum(1), _TINY)[:, None]
+    S /= sizes
+    return U + _solve(C, S @ C, S, noise) * (sizes / lengths)
+
+
+def _project_rows(
+    p: _Floats, G: _Floats, lengths: _Floats, damping: float, noise: float
+) -> _Floats:
+    C = _correlation(G, lengths, damping)
+    added: _Floats = (p * lengths) @ _solve(C, C, _identity(len(C)), noise)
+    return p + added / lengths
+
+
+def _correlation(G: _Floats, lengths: _Floats, damping: float) -> _Floats:
+    C: _Floats = G / (lengths[:, None] * lengths)
+    if damping:
+        C += damping * _identity(len(C))
+    return C
+
+
+def _solve(C: _Floats, Q: _Floats, S: _Floats | None, noise: float) -> _Floats:
+    W, solved = _pivot(C, Q, noise)
+    quadprog = None if solved else row_space_solver()
+    if quadprog is not None:
+        W = quadprog(C, Q, S, noise)
+        solved = _optimal(C, Q, W, noise)
+    if solved:
+        return np.maximum(W, 0.0, out=W)
+    c, q, w = (torch.from_numpy(array) for array in (C, Q, W))
+    return complete(c, q, None if S is None else torch.from_numpy(S), w, noise).numpy()
 
 
 def _pivot(C: _Floats, Q: _Floats, noise: float) -> tuple[_Floats, bool]:
@@ -58,33 +117,35 @@ def _pivot(C: _Floats, Q: _Floats, noise: float) -> tuple[_Floats, bool]:
     """
     m = len(C)
     identity = _identity(m)
-    step = 1.3 / np.sqrt(np.vdot(C, C))  # the norm is at least the largest eigenvalue
+    square = C @ C
+    # The root of the norm of the square is at least the largest eigenvalue, and not much more.
+    step = 1.6 / sqrt(sqrt(np.vdot(square, square)) or 1.0)
     descent, shift = identity - step * C, step * Q
     W = np.maximum(-shift, 0.0)
-    for _ in range(m // 2):  # 4 µs each: they spare exchanges of 25 µs for m = 4, 150 µs for 24
+    for _ in range(m // 3):  # 3 µs each: they spare exchanges of 25 µs for m = 4, 150 µs for 24
         W = W @ descent
         W -= shift
         np.maximum(W, 0.0, out=W)
-    sets = W > 0.0
-    fewest = sets.size
+    sets, opposite = W > 0.0, -Q
+    last = sets.size
     for _ in range(_EXCHANGES):
         blocks = np.where(sets[:, :, None] & sets[:, None, :], C, identity)
         try:
-            W = np.linalg.solve(blocks, np.where(sets, -Q, 0.0)[:, :, None])[:, :, 0]
+            W = np.linalg.solve(blocks, np.where(sets, opposite, 0.0)[:, :, None])[:, :, 0]
         except np.linalg.LinAlgError:  # a set is singular to the last bit
             return np.full_like(Q, np.nan), False
         Z = W @ C
         Z += Q
         least = np.minimum(W, Z)
         wrong = least < -noise
-        count = np.count_nonzero(wrong)
+        count = int(np.count_nonzero(wrong))
         if count == 0:
             return W, bool(least.max() <= noise)
-        # As many wrong as there are problems after the guess, or no fewer than before: C may be
-        # singular, and the sets turn in circles.
-        if count >= fewest or (fewest == sets.size and count > len(Q) and _singular(C, noise)):
+        # More wrong than there are problems after a guess, or hardly fewer than before: C may be
+        # ill-conditioned, and the sets turn in circles.
+        if count > SLOW * last or (last == sets.size and count > len(Q) and _ill_conditioned(C)):
             break
-        fewest = count
+        last = count
         sets ^= wrong
     return W, False
 
@@ -96,12 +157,12 @@ def _optimal(C: _Floats, Q: _Floats, W: _Floats, noise: float) -> bool:
     return bool((np.abs(np.minimum(W, Z)) <= allowed).all())
 
 
-def _singular(C: _Floats, noise: float) -> bool:
+def _ill_conditioned(C: _Floats) -> bool:
     try:
         pivots = np.linalg.cholesky(C).diagonal()
     except np.linalg.LinAlgError:
         return True
-    return not pivots.min() ** 2 > SINGULAR * noise
+    return not pivots.min() ** 2 > SMALLEST_PIVOT
 
 
 @lru_cache(64)

@@ -8,16 +8,21 @@ from ._faces import Faces
 SINGULAR = 64.0
 """A pivot of so many units of rounding may be rounding alone."""
 
-_EXCHANGES = 12
-_GUESSES = 16
+SLOW = 0.6
+"""The part of the wrong rows that an exchange leaves where sets turn in circles, for C is
+ill-conditioned: elsewhere it leaves a tenth to a third, but for the first one now and then."""
+
+SMALLEST_PIVOT = 1e-6
+"""Below it, sets often turn in circles whatever is done."""
+
+# From such a pivot on, the guess is better than the sets of a step ago.
+_WELL_CONDITIONED = 0.1
 _POWERS = 6
-# Each exchange leaves a tenth to a third of the wrong rows; the first may leave nearly all. Where C
-# is ill-conditioned more remain, and the sets turn in circles.
-_SLOW = 0.6
-# With a ridge they do not; made smaller and smaller, it leads to sets that are nearly right. That
-# takes some 15 exchanges, which pay from so many rows on, and down to such a pivot.
+_GUESSES = 16
+_EXCHANGES = 12
+# With a ridge, the sets do not turn in circles; made smaller and smaller, it leads to sets that are
+# nearly right. That takes some 15 exchanges, which pay from so many rows on.
 _MANY = 96
-_SMALLEST_PIVOT = 1e-6
 _RIDGES = (1e-2, 1e-4, 1e-6, 1e-8, 0.0)
 
 
@@ -41,10 +46,10 @@ def solve_by_pivoting(C: Tensor, Q: Tensor, noise: float, start: Tensor | None) 
     pivot = float(factor.diagonal().min()) ** 2
     if int(info) or pivot <= SINGULAR * noise:
         return None
-    sets = _guess(C, Q) if start is None else start
+    sets = _guess(C, Q) if start is None or pivot > _WELL_CONDITIONED else start
     W, sets = _exchange(Faces(C, factor), C, Q, sets, noise)
     stuck = W[:, 0].isnan().nonzero().flatten()
-    if len(C) >= _MANY and pivot > _SMALLEST_PIVOT and 4 * len(stuck) > len(Q):
+    if len(C) >= _MANY and pivot > SMALLEST_PIVOT and 4 * len(stuck) > len(Q):
         q, sets = Q[stuck], sets[stuck]
         for ridge in _RIDGES:
             matrix = C + ridge * torch.eye(len(C), dtype=C.dtype, device=C.device)
@@ -73,7 +78,7 @@ def _exchange(
         going = wrong.any(1)
         W[rows[~going]] = w[~going]
         count = int(wrong.sum())
-        slow = slow + 1 if count > _SLOW * last else 0
+        slow = slow + 1 if count > SLOW * last else 0
         if count == 0 or slow == 2:
             break
         sets[rows] = guess ^ wrong

@@ -38,11 +38,19 @@ class ResidentProjector(CorrelationProjector):
     """
 
     def _project(self, U: Tensor, G: Tensor, start: Tensor | None) -> Tensor:
-        m = G.shape[-1]
-        wide = torch.float32 if G.device.type == "mps" else torch.float64
-        noise = rounding(m, wide)
+        return project_on_device(U, G, self.damping, start)
 
-        def solve(C: Tensor, Q: Tensor, _: Tensor) -> Tensor:
-            return solve_on_device(C, Q, noise, start)
 
-        return project(U.to(wide), G.to(wide), self.damping + ridge(m, G.dtype), solve)
+def project_on_device(U: Tensor, G: Tensor, damping: float, start: Tensor | None) -> Tensor:
+    """Return the weights of the projections, in float64 (float32 on devices without).
+
+    The parameters are those of :func:`project_on_cpu`.
+    """
+    m = G.shape[-1]
+    wide = torch.float32 if G.device.type == "mps" else torch.float64
+    noise = rounding(m, wide)
+
+    def solve(C: Tensor, Q: Tensor, _: Tensor) -> Tensor:
+        return solve_on_device(C, Q, noise, start)
+
+    return project(U.to(wide), G.to(wide), damping + ridge(m, G.dtype), solve)

@@ -1,6 +1,7 @@
 """A Jacobian held as one block per parameter: its Gramian and combinations of its rows."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -52,7 +53,8 @@ class JacobianBlocks:
                 f"{sorted(map(str, devices))}. Use an aggregator that works from the Gramian, "
                 "such as UPGrad, or one call per device."
             )
-        return Matrix(self.blocks[0] if len(self.blocks) == 1 else torch.cat(list(self.blocks), 1))
+        whole = self.blocks[0] if len(self.blocks) == 1 else torch.cat(list(self.blocks), 1)
+        return cast("Matrix", whole)
 
     @torch.no_grad()
     def gramian(self) -> PSDMatrix:
@@ -71,7 +73,7 @@ class JacobianBlocks:
             for chunk in _chunks(_joined(group)):
                 rows = chunk if scale is None else chunk / scale.to(chunk.device)
                 gramian += (rows @ rows.T).to(device)
-        return PSDMatrix(Matrix(gramian))
+        return cast("PSDMatrix", gramian)
 
     def combine(self, weights: Tensor) -> list[Tensor]:
         r"""Return :math:`w^\top J`, block by block.

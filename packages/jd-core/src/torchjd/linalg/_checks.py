@@ -1,5 +1,7 @@
 """Checks of what users hand to aggregators, weightings and projectors."""
 
+from typing import cast
+
 from torch import Tensor
 
 from ._types import Matrix, PSDMatrix
@@ -24,7 +26,7 @@ def as_matrix(value: object, name: str) -> Matrix:
             f"`{name}` must have at least one row. Got shape {list(tensor.shape)}. "
             "Skip the step when there is no objective."
         )
-    return Matrix(tensor)
+    return cast("Matrix", tensor)  # calling a NewType is beyond torch.compile
 
 
 def as_gramian(value: object, name: str) -> PSDMatrix:
@@ -41,7 +43,7 @@ def as_gramian(value: object, name: str) -> PSDMatrix:
             f"`{name}` must be a Gramian, of shape [m, m]. Got shape {list(matrix.shape)}. "
             "From a Jacobian `J`, pass `J @ J.T`."
         )
-    return PSDMatrix(matrix)
+    return cast("PSDMatrix", matrix)
 
 
 def as_generalized_gramian(value: object, name: str) -> Tensor:

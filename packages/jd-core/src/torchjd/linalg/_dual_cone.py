@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ._kkt import KKTResidual, kkt_residual
@@ -52,6 +53,15 @@ class DualConeProjector(ABC):
         :returns: Weights of the shape of ``U``, at least ``U``. Where ``G`` is not finite they are
             NaN, and so is the row of a combination that is not.
         """
+
+    def project_rows(self, p: Tensor, G: Tensor) -> Tensor:
+        r"""Return the weights of :math:`\sum_i p_i \, \pi_J(g_i)`: all rows projected, and added.
+
+        :param p: What each projection counts, of shape ``[..., m]``, at least 0.
+        :param G: The Gramian, of shape ``[..., m, m]``.
+        :returns: Weights of the shape of ``p``.
+        """
+        return self(torch.diag_embed(p), G).sum(-2)
 
     def solve(
         self, U: Tensor, G: Tensor, *, start: Tensor | None = None, certify: bool = False

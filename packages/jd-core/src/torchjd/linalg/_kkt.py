@@ -61,6 +61,7 @@ def kkt_residual(U: Tensor, G: Tensor, V: Tensor, damping: float = 0.0) -> KKTRe
     size = torch.where(size == 0, 1.0, size)
     slack = z / torch.where(lengths == 0, 1.0, lengths) / size
     added = (v - u) * lengths / size
-    poison = size - size + (gramian - gramian).sum((-2, -1))[..., None, None]
+    poison = (z - z).sum(-1, keepdim=True) + (gramian - gramian).sum((-2, -1))[..., None, None]
+    poison = poison + (size - size)
     worst = (-slack, -added, (added * slack).abs())
     return KKTResidual(*((part + poison).amax(-1).clamp_min(0.0) for part in worst))
