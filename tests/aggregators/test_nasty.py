@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from jd_aggregators import ExactProjector
+from jd_aggregators import ExactProjector, ResidentProjector
 from torchjd.linalg import DualConeProjector
 from torchjd.testing import assert_close, project_onto_dual_cone
 
@@ -18,7 +18,7 @@ pytest.importorskip("scipy", reason="the reference starts from scipy's non-negat
 
 from .reference import ROUNDING, _Cone, project_rows
 
-PROJECTORS = [ExactProjector]
+PROJECTORS = [ExactProjector, ResidentProjector]
 NUMBERS = range(4 * len(FAMILIES))
 FEW_ROWS = [n for n in range(12 * len(FAMILIES)) if len(nasty_problem(n).matrix) <= 4]
 

@@ -10,6 +10,7 @@ from jd_aggregators import (
     ActiveSetProjector,
     DualProj,
     ExactProjector,
+    ResidentProjector,
     UPGrad,
     UPGradWeighting,
     _projection,
@@ -132,9 +133,20 @@ def test_what_is_not_finite_gives_nan(value):
     gramian = torch.eye(3)
     gramian[1, 2] = value
     assert bool(ExactProjector()(torch.eye(3), gramian).isnan().all())
-    combinations = torch.eye(3)
-    combinations[0, 0] = value
-    assert bool(ExactProjector()(combinations, torch.eye(3))[0].isnan().all())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("projector", [ExactProjector, ResidentProjector])
+@pytest.mark.parametrize("m", [3, 12, 40])
+def test_a_combination_that_is_not_finite_leaves_the_others_alone(m, projector, value, solver):
+    matrix = conflicting(m, m)
+    combinations = torch.eye(m, dtype=torch.float64)
+    expected = projector()(combinations, matrix @ matrix.T)
+    combinations[1, 0] = value
+    found = projector()(combinations, matrix @ matrix.T)
+    assert bool(found[1].isnan().all())
+    others = torch.arange(m) != 1
+    assert_close(found[others] @ matrix, expected[others] @ matrix, scale=longest(matrix))
 
 
 @pytest.mark.parametrize(

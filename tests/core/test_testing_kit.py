@@ -59,10 +59,16 @@ class Accepts(Mean):
         return torch.as_tensor(matrix, dtype=torch.float64).mean(dim=0)
 
 
-class Clamped(GramianWeighting):
+class Diagonal(GramianWeighting):
     def forward(self, gramian, /):
-        weights = gramian.diagonal().clamp(max=1.0)
-        return weights.nan_to_num()
+        return gramian.diagonal()
+
+
+class Doubled(GramianWeightedAggregator):
+    """Does not aggregate with the weights that it says it has."""
+
+    def forward(self, matrix, /):
+        return 2.0 * super().forward(matrix)
 
 
 def write(mean, matrix):
@@ -82,7 +88,7 @@ WRONG = [
     ("state_round_trip", lambda m: Counting()),
     ("instances_are_separate", lambda m: Shared()),
     ("refusals", lambda m: Accepts()),
-    ("weights_agree", lambda m: GramianWeightedAggregator(Clamped())),
+    ("weights_agree", lambda m: Doubled(Diagonal())),
     ("promise: no conflict", lambda m: Mean()),
     ("promise: permutation", lambda m: Change(lambda mean, j: j[0])),
     ("promise: homogeneous", lambda m: Change(lambda mean, j: mean.clamp(-1, 1))),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 # Elements of the matrices of one part: what fits into the caches of a CPU, and what keeps other
 # devices busy.
-_ELEMENTS_ON_CPU = 1 << 19
+_ELEMENTS_ON_CPU = 1 << 20
 _ELEMENTS = 1 << 27
 
 

@@ -46,19 +46,19 @@ def solve_by_matrix_products(C: Tensor, Q: Tensor, noise: float, start: Tensor |
 
     n_hard = max(_HARD_AT_LEAST, int(_HARD_PART * k))
     if n_hard >= k:
-        return in_chunks(interior, 2 * m * m, C, Q)
+        return in_chunks(interior, 4 * m * m, C, Q)
     W = torch.zeros_like(Q)
     if start is not None:
-        W = better(C, Q, W, in_chunks(exact, 2 * m * m, C, Q, start).clamp_min(0.0))
+        W = better(C, Q, W, in_chunks(exact, 4 * m * m, C, Q, start).clamp_min(0.0))
     found = descend(C, Q, W)
     active = found > 0
     W = better(C, Q, W, found)
     for _ in range(_ROUNDS):
-        found = in_chunks(exact, 2 * m * m, C, Q, active)
+        found = in_chunks(exact, 4 * m * m, C, Q, active)
         slack = torch.matmul(found, C) + Q
         W = better(C, Q, W, found.clamp_min(0.0))
         active = torch.where(active, found > 0, slack < -noise)
     hard = error_bound(C, Q, W, noise).topk(n_hard)[1][..., None].expand(-1, -1, m)
     q = Q.gather(1, hard)
-    solved = better(C, q, W.gather(1, hard), in_chunks(interior, 2 * m * m, C, q))
+    solved = better(C, q, W.gather(1, hard), in_chunks(interior, 4 * m * m, C, q))
     return W.scatter(1, hard, solved)

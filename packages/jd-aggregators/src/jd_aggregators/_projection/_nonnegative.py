@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ._apex import solve_at_apex
 from ._lawson_hanson import solve_by_lawson_hanson
 from ._pivoting import solve_by_pivoting
-
-# Steps after which a start has turned out to be of no help.
-_STEPS = 12
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +19,9 @@ if TYPE_CHECKING:
 
 ACCEPTED = 4.0
 """Relative residual up to which a solution is final, in units of rounding."""
+
+# Steps after which a start has turned out to be of no help.
+_STEPS = 12
 
 
 @cache
@@ -44,14 +45,18 @@ def solve_nonnegative(
     :param S: The combinations for which ``Q = S C``, of the shape of ``Q``; None if there are none.
     :param noise: The rounding that entries of ``C`` carry.
     :param start: Which weights are likely positive, of the shape of ``Q``, dtype bool.
-    :returns: The weights, of the shape of ``Q``, at least 0. NaN if an input is not finite.
+    :returns: The weights, of the shape of ``Q``, at least 0. NaN in the rows of ``Q`` that are not
+        finite.
     """
-    if not bool(torch.isfinite(Q).all()):
-        return torch.full_like(Q, torch.nan)
-    W = solve_by_pivoting(C, Q, noise, start)
-    if W is None:
+    finite = torch.isfinite(Q).all(1)
+    if not bool(finite.all()):
         W = torch.full_like(Q, torch.nan)
-    elif start is not None:
+        if bool(finite.any()):
+            W[finite] = solve_nonnegative(C, Q[finite], None if S is None else S[finite], noise)
+        return W
+    found = solve_by_pivoting(C, Q, noise, start)
+    W = torch.full_like(Q, torch.nan) if found is None else found
+    if found is not None and start is not None:
         rows = _open(C, Q, W, noise)
         if len(rows) > 0:
             W[rows] = solve_by_lawson_hanson(C, Q[rows], noise, start[rows], _STEPS)
@@ -62,16 +67,19 @@ def complete(C: Tensor, Q: Tensor, S: Tensor | None, W: Tensor, noise: float) ->
     """Return ``W`` with the rows solved anew that are not optimal up to rounding.
 
     By quadprog where it is installed, and what that leaves open by the method of Lawson and Hanson.
-    The parameters are those of :func:`solve_nonnegative`.
+    The parameters are those of :func:`solve_nonnegative`; ``Q`` is finite.
     """
-    if not bool(torch.isfinite(Q).all()):
-        return torch.full_like(Q, torch.nan)
     quadprog = row_space_solver()
     if quadprog is not None:
         rows = _open(C, Q, W, noise)
         if len(rows) > 0:
             s = None if S is None else S[rows].numpy()
             W[rows] = torch.from_numpy(quadprog(C.numpy(), Q[rows].numpy(), s, noise))
+    elif S is not None:
+        rows = _open(C, Q, W, noise)
+        at_apex = solve_at_apex(C, S[rows], noise) if len(rows) > 1 else None
+        if at_apex is not None:
+            W[rows] = at_apex
     rows = _open(C, Q, W, noise)
     if len(rows) > 0:
         W[rows] = solve_by_lawson_hanson(C, Q[rows], noise, W[rows] > 0)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache
 from math import sqrt
+from typing import cast
 
 import numpy as np
 import torch
@@ -99,14 +100,24 @@ def _correlation(G: _Floats, lengths: _Floats, damping: float) -> _Floats:
 
 def _solve(C: _Floats, Q: _Floats, S: _Floats | None, noise: float) -> _Floats:
     W, solved = _pivot(C, Q, noise)
-    quadprog = None if solved else row_space_solver()
-    if quadprog is not None:
-        W = quadprog(C, Q, S, noise)
-        solved = _optimal(C, Q, W, noise)
     if solved:
-        return np.maximum(W, 0.0, out=W)
+        np.maximum(W, 0.0, out=W)
+        return W
+    finite = np.isfinite(Q).all(1)
+    if not finite.all():
+        W = np.full_like(Q, np.nan)
+        if finite.any():
+            W[finite] = _solve(C, Q[finite], None if S is None else S[finite], noise)
+        return W
+    quadprog = row_space_solver()
+    if quadprog is not None:
+        W = cast("_Floats", quadprog(C, Q, S, noise))
+        if _optimal(C, Q, W, noise):
+            np.maximum(W, 0.0, out=W)
+            return W
     c, q, w = (torch.from_numpy(array) for array in (C, Q, W))
-    return complete(c, q, None if S is None else torch.from_numpy(S), w, noise).numpy()
+    completed = complete(c, q, None if S is None else torch.from_numpy(S), w, noise)
+    return cast("_Floats", completed.numpy())
 
 
 def _pivot(C: _Floats, Q: _Floats, noise: float) -> tuple[_Floats, bool]:

@@ -38,7 +38,7 @@ def solve_on_device(C: Tensor, Q: Tensor, noise: float, start: Tensor | None = N
         def interior(c: Tensor, q: Tensor) -> Tensor:
             return solve_by_interior_point(c, q, noise)
 
-        W = in_chunks(interior, 2 * m * m, matrices, problems)
+        W = in_chunks(interior, 4 * m * m, matrices, problems)
     else:
         guess = None if start is None else start.reshape(-1, k, m)
         W = solve_by_matrix_products(matrices, problems, noise, guess)

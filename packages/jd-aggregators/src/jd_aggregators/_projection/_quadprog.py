@@ -20,10 +20,9 @@ def solve_in_row_space(C: _Array, Q: _Array, S: _Array | None, noise: float) -> 
     identity, however singular ``C`` is, so neither a ridge nor an inverse is needed; and what is
     lost has the condition of the Jacobian, not of the Gramian.
 
-    Where even the sum of all rows has the projection 0, some :math:`v > 0` has
-    :math:`J^\top v = 0`, so that the cone holds nothing but what is orthogonal to all rows: every
-    combination has the projection 0, with multiples of :math:`v` as weights. Of Gaussian rows that
-    are twice as many as their dimensions, every second cone is like that.
+    Where even the sum of all rows has the projection 0, every combination has, as
+    :func:`solve_at_apex` explains. Of Gaussian rows that are twice as many as their dimensions,
+    every second cone is like that.
 
     :param C: A correlation matrix of shape ``[m, m]``.
     :param Q: One problem a row, of shape ``[k, m]``.
