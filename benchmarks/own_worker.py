@@ -26,6 +26,9 @@ class OwnWorker:
 
     def load_batch(self, size: int, m: int, device: str, dtype: str) -> None:
         """Build Gramians of shape ``[size, m, m]``, and the combinations to project with each."""
+        # glibc returns what it got for 4 MB to the system, and has it mapped anew the next time,
+        # until a larger tensor has been freed: which a process that trains has done long ago.
+        torch.ones(1 << 21, dtype=torch.float64).sum()
         case = Draws("gaussian", m, size, dtype, device, None)
         self._batch = torch.stack([case.gramian(matrix) for matrix in case.jacobians()])
         self._unit = torch.eye(m, dtype=self._batch.dtype, device=device)

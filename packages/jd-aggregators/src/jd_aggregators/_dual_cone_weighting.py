@@ -88,8 +88,8 @@ class DualConeWeighting(GramianWeighting):
         if not self._warm_start:
             return self.projector(U, G)
         last = self._active
-        if last is not None and last.shape != U.shape:
-            last = None
+        if last is not None:  # a state that was loaded may be elsewhere
+            last = last.to(U.device) if last.shape == U.shape else None
         found = self.projector.solve(U, G, start=last)
         finite = torch.isfinite(found.weights).all()
         kept = torch.zeros_like(found.active) if last is None else last
