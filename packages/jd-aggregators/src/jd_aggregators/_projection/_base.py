@@ -26,11 +26,7 @@ class CorrelationProjector(DualConeProjector):
 
     @damping.setter
     def damping(self, value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"`damping` must be a real number. Got {type(value).__name__}.")
-        if not 0.0 <= value < float("inf"):
-            raise ValueError(f"`damping` must be finite and at least 0. Got {value}.")
-        self._damping = float(value)
+        self._damping = nonnegative(value, "damping")
 
     def __call__(self, U: Tensor, G: Tensor) -> Tensor:
         r"""Return the weights :math:`V` of the projections.
@@ -78,6 +74,19 @@ class CorrelationProjector(DualConeProjector):
     def __repr__(self) -> str:
         given = f"damping={self.damping}" if self.damping else ""
         return f"{type(self).__name__}({given})"
+
+
+def nonnegative(value: float, name: str) -> float:
+    """Return ``value`` as a float, if it is a number that is finite and at least 0.
+
+    :raises TypeError: If it is no real number.
+    :raises ValueError: If it is negative or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"`{name}` must be a real number. Got {type(value).__name__}.")
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(f"`{name}` must be finite and at least 0. Got {value}.")
+    return float(value)
 
 
 def checked(U: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torchjd.linalg import DualConeProjector
 
-from ._base import checked
+from ._base import checked, nonnegative
 
 
 class QuadprogProjector(DualConeProjector):
@@ -63,7 +63,7 @@ class QuadprogProjector(DualConeProjector):
 
     @norm_eps.setter
     def norm_eps(self, value: float) -> None:
-        self._norm_eps = _checked_eps(value, "norm_eps")
+        self._norm_eps = nonnegative(value, "norm_eps")
 
     @property
     def reg_eps(self) -> float:
@@ -72,7 +72,7 @@ class QuadprogProjector(DualConeProjector):
 
     @reg_eps.setter
     def reg_eps(self, value: float) -> None:
-        self._reg_eps = _checked_eps(value, "reg_eps")
+        self._reg_eps = nonnegative(value, "reg_eps")
 
     def __call__(self, U: Tensor, G: Tensor) -> Tensor:
         r"""Return the weights :math:`V`.
@@ -139,11 +139,3 @@ def _solve_qp() -> Callable[..., Any]:
             "`QuadprogProjector` needs the package quadprog: `pip install quadprog`."
         ) from error
     return solve_qp  # type: ignore[no-any-return]
-
-
-def _checked_eps(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"`{name}` must be a real number. Got {type(value).__name__}.")
-    if not 0.0 <= value < float("inf"):
-        raise ValueError(f"`{name}` must be finite and at least 0. Got {value}.")
-    return float(value)
