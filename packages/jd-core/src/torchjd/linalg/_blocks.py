@@ -110,7 +110,7 @@ class JacobianBlocks:
             return None
         top = torch.stack(largest).amax()
         exponent = torch.frexp(top).exponent - 1
-        # Squares of this range leave room for rows 1e40 times shorter, and for many entries.
+        # That leaves room for the sum of many squares, and in float64 for rows 1e40 times shorter.
         within = exponent.abs() <= _IN_RANGE[top.dtype]
         usable = torch.isfinite(top) & (top > 0) & ~within
         return torch.where(usable, torch.ldexp(torch.ones_like(top), exponent), 1.0)
