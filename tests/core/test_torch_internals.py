@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from torchjd.autojac._graph import edge_of, walk
+from torchjd._autograd._nodes import edge_of
+from torchjd.autojac._graph import walk
 from torchjd.autojac._strategy import _largest_cotangent
 
 

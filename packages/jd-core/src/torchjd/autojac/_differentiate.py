@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from torchjd._autograd._nodes import edge_of
+
 from ._arguments import as_chunk_size, as_cotangents, as_inputs, as_outputs
 from ._cotangents import Cotangents, GivenCotangents, UnitCotangents
-from ._graph import edge_of, walk
+from ._graph import walk
 from ._strategy import jacobian
 
 

@@ -3,29 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction
-from torch.autograd.graph import Node, get_gradient_edge
+from torch.autograd.graph import Node
 
-_REENTRANT = "CheckpointFunctionBackward"
+from torchjd._autograd._nodes import Edge, is_leaf, kind, refuse_reentrant
+
 _COMPILED = "CompiledFunctionBackward"
-
-
-class Edge(NamedTuple):
-    """One output of a node: where the gradient with respect to a tensor enters the graph."""
-
-    node: Node
-    output: int
-
-
-def edge_of(tensor: Tensor) -> Edge:
-    """Return the edge of a tensor that requires grad."""
-    # The edge of a custom Function also carries an ownership token, which makes equal edges
-    # compare unequal: only the node and the number are kept.
-    edge = get_gradient_edge(tensor)
-    return Edge(edge.node, edge.output_nr)
 
 
 @dataclass
@@ -48,7 +32,7 @@ class Graph:
     @cached_property
     def names(self) -> frozenset[str]:
         """The names of the kinds of node in the graph."""
-        return frozenset(map(_name, self.nodes))
+        return frozenset(map(kind, self.nodes))
 
     @property
     def compiled(self) -> bool:
@@ -60,13 +44,7 @@ class Graph:
 
         :raises RuntimeError: If a reentrant checkpoint is in the graph.
         """
-        found = sorted(name for name in self.names if _REENTRANT in name)
-        if found:
-            raise RuntimeError(
-                "A Jacobian needs activation checkpoints that are not reentrant: autograd gives no "
-                f"gradient with respect to what is within a reentrant one. Got a {found[0]} node. "
-                "Pass `use_reentrant=False` to `torch.utils.checkpoint.checkpoint`."
-            )
+        refuse_reentrant(self.names, "A Jacobian")
 
 
 def walk(roots: Sequence[Edge], cut: Iterable[Edge] = ()) -> Graph:
@@ -98,10 +76,10 @@ def _walk_from(
         if node in mine:
             continue
         if node in seen:
-            met = met or not _is_leaf(node)  # a leaf holds nothing that could be freed
+            met = met or not is_leaf(node)  # a leaf holds nothing that could be freed
             continue
         mine.add(node)
-        if _is_leaf(node):
+        if is_leaf(node):
             graph.leaves.append(node.variable)  # type: ignore[attr-defined]
             continue
         graph.nodes.append(node)
@@ -117,17 +95,3 @@ def _walk_from(
             stack.append(next_node)
     seen |= mine
     return met
-
-
-def _name(node: Node) -> str:
-    # Not `node.name()`: the node of a custom Function is its `ctx`, on which users set attributes.
-    return type(node).__name__
-
-
-def _is_leaf(node: Node) -> bool:
-    return _name(node) == "AccumulateGrad"
-
-
-def is_opaque(node: Node) -> bool:
-    """Whether ``node`` is a function of many parts, such as a compiled region, seen as one."""
-    return isinstance(node, BackwardCFunction)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
+from torchjd._autograd._gradients import Commit, add_to_grads
 from torchjd.aggregation import Aggregator, WeightedAggregator, Weighting
 from torchjd.distributed._local import require_single_process
 
-from ._accumulation import Commit, add_to_grads, stored_jacobian
+from ._accumulation import stored_jacobian
 from ._arguments import as_inputs
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._accumulation import Commit, add_to_grads, own, total
+from torchjd._autograd._gradients import Commit, add_to_grads, own, total
+
 from ._arguments import as_chunk_size, as_grad_tensors, as_inputs, as_outputs
 from ._compiled import fill_checked
 from ._cotangents import GivenCotangents

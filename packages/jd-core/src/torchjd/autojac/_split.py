@@ -6,8 +6,10 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from torchjd._autograd._nodes import edge_of, is_opaque
+
 from ._arguments import as_inputs
-from ._graph import Graph, edge_of, is_opaque, walk
+from ._graph import Graph, walk
 
 
 class Split(NamedTuple):

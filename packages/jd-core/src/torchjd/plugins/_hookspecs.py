@@ -20,6 +20,19 @@ def torchjd_aggregators() -> Mapping[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
+def torchjd_gramian_rules() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Return the rules that the plugin adds to the Gramian engine.
+
+    A rule serves the nodes of the autograd graph of one kind, called as ``type(node).__name__``;
+    that of a custom ``torch.autograd.Function`` is its name and ``Backward``. It replaces a rule
+    that the core has for the kind. ``torchjd.autogram.rules`` says what a rule is. Called once, as
+    ``torchjd_aggregators`` is.
+
+    :returns: From each kind to ``"module:attribute"``, imported when a node of it is met.
+    """
+
+
+@hookspec
 def torchjd_projectors() -> Mapping[str, str]:  # type: ignore[empty-body]
     """Return the dual-cone projectors and other solvers that the plugin offers.
 

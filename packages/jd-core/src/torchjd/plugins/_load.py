@@ -14,6 +14,7 @@ from ._registry import Kind, Plugin
 
 _HOOKS: Mapping[str, Kind] = {
     "torchjd_aggregators": "aggregation",
+    "torchjd_gramian_rules": "autogram.rules",
     "torchjd_projectors": "linalg",
 }
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

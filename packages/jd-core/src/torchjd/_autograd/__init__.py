@@ -1,0 +1,1 @@
+"""What both engines need of autograd: its nodes, and how gradients are stored."""

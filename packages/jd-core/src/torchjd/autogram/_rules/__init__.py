@@ -1,0 +1,1 @@
+"""Rules: from a kind of node to the gradients of each sample with respect to its parameters."""

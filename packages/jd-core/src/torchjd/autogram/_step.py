@@ -1,0 +1,99 @@
+"""One pass: the Gramian, and what the weighted gradient is made from."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from ._checkpoint import recomputed_once
+from ._collector import Collector
+from ._fallback import fallback
+from ._order import Losses
+from ._parameters import leaves_below
+from ._pass import Visit, pull_back
+from ._plan import Plan
+from ._rowwise import add_gramian_rowwise
+from ._rules._call import Call
+from ._rules._registry import rule_of
+from ._uses._use import Use
+from ._watch import Watch
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one pass computed.
+
+    :ivar gramian: Of shape ``[m, m]``, in the order of the flattened losses.
+    :ivar kept: For each leaf, from what its weighted gradient is computed.
+    """
+
+    gramian: Tensor
+    kept: list[tuple[Tensor, Use]]
+
+
+def execute(plan: Plan, keep: int, retain_graph: bool, watch: Watch) -> Result:
+    """Compute what ``plan`` says.
+
+    :param plan: How.
+    :param keep: The most bytes that are kept of a use of a parameter.
+    :param retain_graph: Whether to keep the graph.
+    :param watch: What looks on.
+    """
+    m = plan.output.numel()
+    gramian = torch.zeros(m, m, dtype=plan.dtype, device=plan.output.device)
+    if plan.rowwise:
+        with watch.counting(plan.rowwise):
+            add_gramian_rowwise(gramian, plan.output, plan.rowwise)
+    if not plan.consumers or plan.losses is None:
+        return Result(gramian, [])
+    expected = Counter(edge for read in plan.consumers.values() for edge in read.values())
+    outside_rows = [leaf for leaf in plan.inside if all(leaf is not row for row in plan.rowwise)]
+    collector = Collector(
+        plan.graph, expected, outside_rows, torch.zeros_like(gramian), keep, watch
+    )
+    with recomputed_once(plan.consumers):
+        pull_back(
+            plan.output,
+            plan.losses.cotangents(plan.output),
+            plan.graph,
+            list(plan.consumers),
+            _visitor(plan, plan.losses, collector, watch),
+            retain_graph,
+        )
+        gramian += plan.losses.flat(collector.finish())
+    return Result(gramian, collector.kept)
+
+
+def _visitor(plan: Plan, losses: Losses, collector: Collector, watch: Watch) -> Visit:
+    def visit(node: Node, cotangents: list[Tensor | None]) -> None:
+        read = plan.consumers[node]
+        call = Call(
+            node=node,
+            tasks=losses.tasks,
+            batch=losses.batch,
+            cotangents=cotangents,
+            layouts=plan.placement.layouts[node],
+            wanted={slot: plan.graph.shape(edge) for slot, edge in read.items()},
+            dtype=plan.dtype,
+        )
+        leaves = [leaf for edge in read.values() for leaf in leaves_below(plan.graph, edge)]
+        with watch.counting(leaves):
+            by, uses = _uses(call)
+        watch.served(call.name, by, leaves)
+        for slot, use in uses.items():
+            collector.add(read[slot], use)
+
+    return visit
+
+
+def _uses(call: Call) -> tuple[str | None, Mapping[int, Use]]:
+    """Return the uses of the wanted inputs, and the name of the rule if there is one for them."""
+    rule = rule_of(call.name)
+    is_complex = any(c is not None and c.is_complex() for c in call.cotangents)
+    uses = None if rule is None or is_complex else rule(call)
+    if rule is None or uses is None:
+        return None, fallback(call)
+    return getattr(rule, "__name__", type(rule).__name__), uses
