@@ -37,6 +37,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|collections|typing|abc|pluggy|importlib)\..*"),
     (r"py:.*", r"(Tensor|Node|Generator|TypeVar|optional|ABC|Generic|Protocol|NewType)"),
     (r"py:.*", r".*\b_[A-Za-z_]+.*"),
+    # Discovered names are documented where they are defined: in jd_aggregators.
+    (r"py:.*", r"torchjd\.aggregation\.Flattening"),
 ]
 
 
@@ -45,10 +47,17 @@ def draw_pictures(_: Sphinx) -> None:
     docs = Path(__file__).parent
     pictures = docs / "_build" / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    example = run_path(str(docs.parent / "examples" / "dual_cone.py"))
-    for name, style in example["STYLES"].items():
-        path = pictures / f"dual_cone-{name}.svg"
-        example["draw"](style).savefig(path, transparent=True, metadata={"Date": None})
+    examples = docs.parent / "examples"
+    dual_cone = run_path(str(examples / "dual_cone.py"))
+    gramian = run_path(str(examples / "gramian_picture.py"))
+    C = gramian["cosines"]()
+    for name in ("light", "dark"):
+        for stem, picture in (
+            ("dual_cone", dual_cone["draw"](dual_cone["STYLES"][name])),
+            ("gramian", gramian["draw"](C, gramian["STYLES"][name])),
+        ):
+            path = pictures / f"{stem}-{name}.svg"
+            picture.savefig(path, transparent=True, metadata={"Date": None})
 
 
 def setup(app: Sphinx) -> None:

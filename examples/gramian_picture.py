@@ -2,9 +2,9 @@
 
 The data are images of handwritten digits (shipped with scikit-learn). A small network is trained
 for a moment. Then the engine computes the Gramian of the losses of 120 images, twelve of each
-digit: the inner products of their gradients, all 7140 pairs, beside one backward pass. Divided by
-the lengths of the gradients, they are cosines: 1 where two images ask for the same step, negative
-where a step for the one makes the other worse. Sorted by digit, they show blocks.
+digit: the inner products of the gradients of all pairs. Divided by the lengths of the gradients,
+they are cosines: 1 where two images ask for the same step, negative where a step for the one makes
+the other worse. Sorted by digit, they show blocks.
 
     python examples/gramian_picture.py --out gramian_picture.png
 """
@@ -99,13 +99,14 @@ def draw(C: Tensor, style: Style) -> Figure:
     right.imshow(means.numpy(), cmap=colours, vmin=-1, vmax=1, interpolation="nearest")
     for row, values in enumerate(means.tolist()):
         for column, value in enumerate(values):
-            text = f"{100 * value:.0f}"
-            right.text(column, row, text, ha="center", va="center", color=style.ink, fontsize=8)
+            colour = style.neutral if abs(value) > 0.6 else style.ink
+            text = f"{round(100 * value)}"
+            right.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
 
     bar = figure.colorbar(image, ax=[left, right], shrink=0.8, ticks=[-1, 0, 1])
     bar.ax.set_yticklabels(["-1: conflict", "0", "1: the same step"], color=style.ink)
     bar.ax.tick_params(length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]  # matplotlib's stubs say that it is an axes
+    bar.ax.spines[:].set_visible(False)
     return figure
 
 

@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SMALL = {
     "auto_mpg": ["--seeds", "2", "--steps", "30"],
+    "instance_wise_multi_task": ["--seeds", "1", "--epochs", "2"],
     "new_digits": ["--seeds", "1", "--steps", "10"],
     "two_objectives": ["--steps", "150"],
 }

@@ -26,7 +26,9 @@ def test_writes_the_picture_that_it_names_and_nothing_else(example, run_example)
         assert 0.02 < (pixels[..., :3] < 0.9).any(axis=2).mean() < 0.8  # neither blank nor full
 
 
-@pytest.mark.parametrize("name", ["auto_mpg", "dual_cone", "new_digits", "two_objectives"])
+@pytest.mark.parametrize(
+    "name", ["auto_mpg", "dual_cone", "gramian_picture", "new_digits", "two_objectives"]
+)
 def test_names_its_picture(name, run_example):
     output, _ = run_example(name)
 
@@ -104,6 +106,41 @@ def test_instance_wise_learns(run_example):
     losses = [float(x) for x in re.findall(r"training loss ([\d.]+)", output)]
     for run in (losses[0:4], losses[4:8], losses[8:12]):
         assert run[-1] < 0.6 * run[0]
+
+
+def test_instance_wise_weighs_images_only_with_upgrad(run_example):
+    output, _ = run_example("instance_wise")
+
+    sums = [float(x) for x in re.findall(r"weights sum to ([\d.]+)", output)]
+    assert sums[:8] == [1.0] * 8
+    assert len(sums) == 12
+    assert min(sums[8:]) > 1.1
+
+
+def test_instance_wise_multi_task_makes_no_loss_worse_only_with_upgrad(run_example):
+    output, _ = run_example("instance_wise_multi_task")
+
+    shares = dict(re.findall(r"([\w ]+): a step makes ([\d.]+) % of the losses worse", output))
+    assert float(shares["mean"]) > 10
+    assert float(shares["UPGrad"]) == 0
+    assert 0 < float(shares["UPGrad with a ridge"]) < float(shares["mean"])
+
+
+def test_instance_wise_multi_task_predicts_every_target(run_example):
+    output, _ = run_example("instance_wise_multi_task")
+
+    r2 = [float(x) for x in re.findall(r"(?:mpg|horsepower|acceleration) (-?[\d.]+)", output)]
+    assert len(r2) == 9
+    assert min(r2) > 0
+
+
+def test_gramian_picture_prints_blocks_and_conflicts(run_example):
+    output, _ = run_example("gramian_picture")
+
+    same, different = (float(x) for x in re.findall(r"digits?: ([+-][\d.]+) on average", output))
+    assert same > 0.5 > 0.2 > abs(different)
+    conflicts = float(re.search(r"([\d.]+) % of all pairs of images conflict", output)[1])
+    assert 10 < conflicts < 90
 
 
 def test_lightning_lowers_both_losses(run_example):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import torchjd
 
 HERE = Path(__file__).parent
+EXAMPLE = HERE.parents[1] / "examples" / "gramian_rule"
 TROUBLE = ["asks-too-early", "broken-target", "exits-at-import", "fails-at-import"]
 TROUBLE += ["imports-itself", "misspelt-hook", "no-hook", "not-a-mapping", "takes-core-names"]
 
@@ -35,7 +37,7 @@ SITUATIONS = {
     ),
     "alone": (None, ["UPGrad", "linalg.ExactProjector"]),
 }
-collect_ignore = ["probe.py"]
+collect_ignore = ["probe.py", "rule_probe.py"]
 collect_ignore_glob = ["dists/*"]
 
 
@@ -48,9 +50,13 @@ def tops(dist):
 
 @pytest.fixture(scope="session")
 def sites(tmp_path_factory):
-    """Install each distribution under ``dists`` into a site of its own; no network is used."""
+    """Install each distribution under ``dists``, and the example, into a site of its own.
+
+    No network is used.
+    """
     installed = tmp_path_factory.mktemp("installed")
-    sources = sorted(map(str, (HERE / "dists").iterdir()))
+    sources = [*sorted((HERE / "dists").iterdir()), EXAMPLE]
+    projects = [tomllib.loads((s / "pyproject.toml").read_text())["project"] for s in sources]
     options = [
         "--no-deps",
         "--no-build-isolation",
@@ -59,14 +65,14 @@ def sites(tmp_path_factory):
         "--target",
         str(installed),
     ]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *options, *sources]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *options, *map(str, sources)]
     subprocess.run(command, check=True, timeout=300)
     found = {}
     for dist in distributions(path=[str(installed)]):
         site = found[dist.name] = tmp_path_factory.mktemp(dist.name)
         for top in tops(dist):
             (installed / top).rename(site / top)
-    assert sorted(found) == [Path(source).name for source in sources]
+    assert sorted(found) == sorted(project["name"] for project in projects)
     return found
 
 

@@ -19,7 +19,10 @@ BROKEN = {
     ),
     "no-hook": (
         "no_hook",
-        "ValueError: it implements none of the hooks torchjd_aggregators, torchjd_projectors",
+        (
+            "ValueError: it implements none of the hooks torchjd_aggregators, "
+            "torchjd_gramian_rules, torchjd_projectors. Mark a function of that name"
+        ),
     ),
     "not-a-mapping": (
         "not_a_mapping",

@@ -42,6 +42,13 @@ def test_a_conflict_is_told_in_the_rows_of_both(probe):
     ]
 
 
+def test_rules_of_the_gramian_engine_are_listed_by_the_kind_of_node(python):
+    ran = python("-m", "torchjd", "plugins", dists=["low-rank-adapter"])
+    assert (ran.returncode, ran.stderr) == (0, "")
+    listed = [row for row in rows(ran.stdout) if row[2] == "low-rank-adapter"]
+    assert listed == [["LowRankAdapterBackward", "autogram.rules", "low-rank-adapter", "1.0", "ok"]]
+
+
 def test_a_plugin_that_is_left_out_has_a_row_with_its_whole_reason(python):
     broken = ["asks-too-early", "fails-at-import", "misspelt-hook", "silent"]
     ran = python("-W", "error", "-m", "torchjd", "plugins", dists=broken)

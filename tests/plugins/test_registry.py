@@ -6,9 +6,9 @@ from torchjd.plugins import Plugin, PluginConflictError, PluginError
 from torchjd.plugins._registry import Registry
 
 
-def plugin(dist, *names, version="1.0", status="ok"):
+def plugin(dist, *names, version="1.0", status="ok", kind="aggregation"):
     offered = {name: f"{dist}.methods:{name}" for name in names}
-    return Plugin(dist, version, f"{dist} = {dist}", status, names={"aggregation": offered})
+    return Plugin(dist, version, f"{dist} = {dist}", status, names={kind: offered})
 
 
 @pytest.fixture
@@ -70,6 +70,24 @@ def test_a_conflict_is_an_import_error_that_keeps_the_others_allowed(registry):
 )
 def test_the_closest_name(registry, name, close):
     assert registry.similar("aggregation", name) == close
+
+
+KINDS = ["aggregation", "autogram.rules", "linalg"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_name_is_found_under_its_own_kind_only(kind):
+    registry = Registry([plugin("alpha", "MmBackward0", kind=kind)])
+    for other in KINDS:
+        assert registry.names(other) == ["MmBackward0"] * (other == kind)
+        assert (registry.find(other, "MmBackward0") is not None) == (other == kind)
+
+
+def test_two_rules_for_one_kind_of_node_conflict():
+    plugins = [plugin(dist, "MmBackward0", kind="autogram.rules") for dist in ("alpha", "beta")]
+    message = r"alpha 1\.0 \(alpha\.methods:MmBackward0\) and beta 1\.0 .*TORCHJD_PLUGINS=alpha "
+    with pytest.raises(PluginConflictError, match=message):
+        Registry(plugins).find("autogram.rules", "MmBackward0")
 
 
 def test_an_empty_registry():

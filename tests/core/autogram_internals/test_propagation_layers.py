@@ -145,7 +145,7 @@ SAMPLEWISE = [
     Graph("NativeBatchNormBackward0", norm(False), [(3, 3, 3), (3,), (3,)],
           {0: {0: 0}, 1: {0: 1, 1: 0, 2: 0}, 2: {0: 2}}),
     Graph("NativeBatchNormBackward0", norm(True), [(3, 3, 3), (3,), (3,)],
-          {0: None, 1: {0: 1, 1: 0, 2: 0}, 2: None}),
+          {0: {}, 1: {0: 1, 1: 0, 2: 0}, 2: {}}),
     Graph("NativeBatchNormBackward0", lambda x, w: F.instance_norm(x, None, None, w),
           [(3, 2, 4), (2,)], {1: {0: 1, 1: 0}}),
     Graph("ScaledDotProductFlashAttentionForCpuBackward0", attention, [(3, 3, 3, 3)] * 3,

@@ -9,19 +9,22 @@ class LowRankAdapter(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, down, up, scale):  # [*, d], [p, d], [r, d], [p, r] -> [*, p]
+        """Return the output; the intermediate results are computed anew in the backward."""
         ctx.save_for_backward(x, weight, down, up)
         ctx.scale = scale
         return x @ weight.T + scale * (x @ down.T @ up.T)
 
     @staticmethod
     def backward(ctx, grad):
+        """Return the gradients of the tensors."""
         x, weight, down, up = ctx.saved_tensors
         needed = ctx.needs_input_grad
         scaled = ctx.scale * grad
-        rows, columns = x.flatten(0, -2), scaled.flatten(0, -2).T
+        rows = x.reshape(-1, x.shape[-1])
+        columns = scaled.reshape(-1, scaled.shape[-1]).T
         return (
             grad @ weight + scaled @ up @ down if needed[0] else None,
-            grad.flatten(0, -2).T @ rows if needed[1] else None,
+            grad.reshape(-1, grad.shape[-1]).T @ rows if needed[1] else None,
             up.T @ columns @ rows if needed[2] else None,
             columns @ (rows @ down.T) if needed[3] else None,
             None,
@@ -39,4 +42,5 @@ class AdaptedLinear(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the layer and its adapter."""
         return LowRankAdapter.apply(x, self.weight, self.down, self.up, self.scale)

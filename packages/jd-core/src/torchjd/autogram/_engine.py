@@ -43,7 +43,7 @@ class Engine:
     :param batch_dim: The dimension of the losses that runs over independent samples. Where samples
         turn out not to be independent (batch normalisation in training), the parameters concerned
         are computed loss by loss, exactly, and slowly. None for losses that are averages over
-        samples, which are computed so from the start: one backward pass a loss, in the memory of
+        samples, which are computed so from the start: a backward pass a loss, or some, in the memory of
         an ordinary one and of the rows of the largest parameter.
     :param mode: How :meth:`backward` computes the weighted gradient: ``"reuse"``, from what the
         Gramian was computed from, which is kept until then; ``"stream"``, by a second backward
@@ -190,6 +190,8 @@ class Engine:
             fits = self._mode == "reuse" or bytes_to_keep(plan) <= room(self._budget, output.device)
             if fits and why_ordinary(plan) is None:
                 return plan, True
+            if not plan.graph.others and len(plan.inside) == len(plan.graph.leaves):
+                return plan, False
         return self._plan(output, others=False), False
 
     def _plan(self, output: Tensor, *, others: bool) -> Plan:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.utils.checkpoint import GraphExecGroup
 
+from torchjd._autograd._nodes import is_opaque
+
 from ._layout import Layout
 from ._rules._call import Call
 from ._uses._rows import Rows
@@ -73,6 +75,21 @@ def _only(cotangent: Tensor, layout: Layout | None, sample: int, call: Call) -> 
 
 def _backward(node: Node, grads: list[Tensor | None]) -> tuple[Tensor | None, ...]:
     # Through the engine of autograd, contributions from deeper in the graph would be added.
-    run: Any = getattr(node, "apply", node)  # a custom Function has a method for it
+    run: Any = node
+    if is_opaque(node):
+        return _backward_of_function(run, grads)
     result = run(*grads)
     return result if isinstance(result, tuple) else (result,)
+
+
+def _backward_of_function(node: Any, grads: list[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Run the backward of a custom Function, with what autograd does before and after."""
+    filled = [
+        torch.zeros(entry.shape, dtype=entry.dtype, device=entry.device) if grad is None else grad
+        for grad, entry in zip(grads, node._input_metadata, strict=True)
+    ]
+    result = node.apply(*filled)
+    # One for each argument of the forward, of which those that are no tensors are no inputs.
+    of_tensors = iter(result if isinstance(result, tuple) else (result,))
+    needed = (g for g, wanted in zip(of_tensors, node.needs_input_grad, strict=False) if wanted)
+    return tuple(None if below is None else next(needed) for below, _ in node.next_functions)

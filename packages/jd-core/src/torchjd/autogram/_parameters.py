@@ -9,6 +9,7 @@ from torch.autograd.graph import GradientEdge, Node
 from torchjd._autograd._nodes import Edge, kind
 
 from ._graph import Graph
+from ._hooks import hooks_suspended
 from ._uses._outer import OuterProducts
 from ._uses._rearranged import Rearranged, Restore
 from ._uses._rows import Rows
@@ -106,11 +107,12 @@ def _by_rows(graph: Graph, edge: Edge, use: Use) -> Mapping[Tensor, Use]:
     real = rows.real if rows.is_complex() else rows
     jacobians = {leaf: real.new_zeros(use.tasks, use.batch, *leaf.shape) for leaf in leaves}
     dtype = edge.node._input_metadata[edge.output].dtype
-    for i, row in enumerate(rows):
-        grads = torch.autograd.grad(
-            [source], targets, [row.to(dtype)], retain_graph=True, allow_unused=True
-        )
-        for leaf, grad in zip(leaves, grads, strict=True):
-            if grad is not None:
-                jacobians[leaf].flatten(0, 1)[i] = grad
+    with hooks_suspended(leaves):
+        for i, row in enumerate(rows):
+            grads: tuple[Tensor | None, ...] = torch.autograd.grad(
+                [source], targets, [row.to(dtype)], retain_graph=True, allow_unused=True
+            )
+            for leaf, grad in zip(leaves, grads, strict=True):
+                if grad is not None:
+                    jacobians[leaf].flatten(0, 1)[i] = grad
     return {leaf: Rows(jacobian) for leaf, jacobian in jacobians.items()}

@@ -1,10 +1,11 @@
 """Gramians loss by loss, for parameters of which nothing else is known."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from ._hooks import hooks_suspended
 
 
 def add_gramian_rowwise(gramian: Tensor, output: Tensor, leaves: Sequence[Tensor]) -> None:
@@ -17,7 +18,7 @@ def add_gramian_rowwise(gramian: Tensor, output: Tensor, leaves: Sequence[Tensor
     :param output: The losses, ``m`` elements.
     :param leaves: The leaves, those closest to the losses first.
     """
-    with _hooks_suspended(leaves):
+    with hooks_suspended(leaves):
         for group in _groups(leaves, output.numel()):
             for jacobian in _jacobians(output, group, gramian.dtype):
                 gramian += (jacobian @ jacobian.T).to(gramian.device)
@@ -60,19 +61,3 @@ def _jacobians(output: Tensor, leaves: Sequence[Tensor], dtype: torch.dtype) -> 
                 real = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
                 jacobian[i].copy_(real.reshape(-1))
     return jacobians
-
-
-@contextmanager
-def _hooks_suspended(leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Keep the hooks of ``leaves`` from seeing gradients that the user did not ask for."""
-    # Of tensors, the type stubs know no hooks.
-    found = [getattr(leaf, "_backward_hooks", None) for leaf in leaves]
-    every: list[dict[int, object]] = [hooks for hooks in found if hooks]
-    kept = [dict(hooks) for hooks in every]
-    for hooks in every:
-        hooks.clear()
-    try:
-        yield
-    finally:
-        for hooks, own in zip(every, kept, strict=True):
-            hooks.update(own)

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from ._checkpoint import recomputed_once
 from ._collector import Collector
 from ._fallback import fallback
 from ._order import Losses
 from ._parameters import leaves_below
-from ._pass import Visit, pull_back
+from ._pass import Visit
 from ._plan import Plan
 from ._rowwise import add_gramian_rowwise
 from ._rules._call import Call
+from ._rules._checked import checked
 from ._rules._registry import rule_of
+from ._tasks import pass_with_tasks
 from ._uses._use import Use
 from ._watch import Watch
 
@@ -51,19 +52,18 @@ def execute(plan: Plan, keep: int, retain_graph: bool, watch: Watch) -> Result:
         return Result(gramian, [])
     expected = Counter(edge for read in plan.consumers.values() for edge in read.values())
     outside_rows = [leaf for leaf in plan.inside if all(leaf is not row for row in plan.rowwise)]
-    collector = Collector(
-        plan.graph, expected, outside_rows, torch.zeros_like(gramian), keep, watch
-    )
-    with recomputed_once(plan.consumers):
-        pull_back(
-            plan.output,
-            plan.losses.cotangents(plan.output),
-            plan.graph,
-            list(plan.consumers),
-            _visitor(plan, plan.losses, collector, watch),
-            retain_graph,
+    collectors: list[Collector] = []
+
+    def new_visit() -> Visit:
+        collectors.append(
+            Collector(plan.graph, expected, outside_rows, torch.zeros_like(gramian), keep, watch)
         )
-        gramian += plan.losses.flat(collector.finish())
+        return _visitor(plan, losses, collectors[-1], watch)
+
+    losses = plan.losses
+    pass_with_tasks(plan, new_visit, retain_graph)
+    collector = collectors[-1]
+    gramian += losses.flat(collector.finish())
     return Result(gramian, collector.kept)
 
 
@@ -96,4 +96,6 @@ def _uses(call: Call) -> tuple[str | None, Mapping[int, Use]]:
     uses = None if rule is None or is_complex else rule(call)
     if rule is None or uses is None:
         return None, fallback(call)
+    if not rule.__module__.startswith("torchjd.autogram."):
+        uses = checked(call, uses, call.name)
     return getattr(rule, "__name__", type(rule).__name__), uses

@@ -50,8 +50,8 @@ def _normalized(node: Saver, layout: Layout) -> Found:
 
 
 def _channels(node: Saver, layout: Layout, _batch: int) -> Found:
-    """Normalize by the numbers of the batch, so that a channel couples its samples."""
-    return _normalized(node, layout) if layout.dim == 1 else None
+    """Normalize by the numbers of the batch, so that a channel mixes its samples."""
+    return _normalized(node, layout) if layout.dim == 1 else {}
 
 
 def _running(node: Saver, layout: Layout, _batch: int) -> Found:

@@ -17,8 +17,8 @@ def checked(call: Call, uses: object, kind: str) -> Mapping[int, Use]:
     :param uses: What it returned.
     :param kind: The name of the kind of node that it serves.
     :raises TypeError: If ``uses`` is not a mapping to uses.
-    :raises ValueError: If an input is missing or was not asked for, or if a use of one is of another
-        size or dtype than it must be.
+    :raises ValueError: If an input is missing or was not asked for, or if a use is of another size
+        or dtype than it must be.
     """
     if not isinstance(uses, Mapping):
         raise TypeError(

@@ -116,6 +116,10 @@ def _with_bias(call: Call, uses: dict[int, Use] | None) -> Mapping[int, Use] | N
     """Add the use of the first input, which was scaled by beta and broadcast to the output."""
     if uses is None or 0 not in call.wanted:
         return uses
+    weight = uses.get(2)
+    plain = call.saved("alpha") == call.saved("beta") == 1
+    if plain and isinstance(weight, OuterProducts) and call.wanted[0] == weight.shape[1:]:
+        return {0: weight.of_bias(), **uses}
     bias = summed(call, call.wanted[0], _scaled(call.cotangent(), call.saved("beta")))
     return None if bias is None else {0: bias, **uses}
 

@@ -1,7 +1,7 @@
 """What a computation costs: arithmetic, and traffic with the memory."""
 
-# On the machines measured, one byte that misses the cache takes as long as some ten operations of a
-# matrix product (docs/decisions/0012).
+# Measured on two CPU cores: a byte that misses the cache takes as long as some ten operations of a
+# matrix product.
 _OPERATIONS_A_BYTE = 12
 
 

@@ -18,6 +18,17 @@ class Use(ABC):
     :ivar tasks: :math:`K`.
     :ivar batch: :math:`B`.
     :ivar shape: The shape of the parameter.
+
+    >>> import torch
+    >>> from torchjd.autogram.rules import Rows
+    >>> use = Rows(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))  # one task, two samples
+    >>> gramian = torch.zeros(use.m, use.m)
+    >>> kept = use.add_gramian(gramian, keep=1000)
+    >>> gramian
+    tensor([[25.,  4.],
+            [ 4.,  1.]])
+    >>> kept.weighted(torch.tensor([[1.0, 2.0]]))
+    tensor([3., 6.])
     """
 
     tasks: int
@@ -51,12 +62,15 @@ class Use(ABC):
     def weighted(self, weights: Tensor) -> Tensor:
         r"""Return :math:`J^\top w`, of the shape of the parameter.
 
-        :param weights: Of shape ``[tasks, batch]``.
+        :param weights: :math:`w`, of shape ``[tasks, batch]``.
         """
 
     @abstractmethod
     def merge(self, other: "Use") -> "Use | None":
-        """Return the sum of this use and ``other`` in one, or None if only rows can be added."""
+        """Return the sum of this use and ``other`` in one, or None if only rows can be added.
+
+        :param other: A use of the same parameter by the same losses, of any class.
+        """
 
     def nbytes(self) -> int:
         """Return the bytes that keeping the use takes."""
