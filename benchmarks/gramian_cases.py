@@ -105,9 +105,9 @@ KINDS = {
         Bounds(1.45, 1.4, 1.1),
     ),
     "lstm": Kind(
-        "LSTM 128-256, the library's own kernel, batch 32 of 64 positions",
+        "LSTM 128-256, the library's own kernel, batch 32 of 32 positions",
         lambda: Recurrent(width=128, hidden=256),
-        lambda: sequences(32, LENGTH),
+        lambda: sequences(32, LENGTH // 2),
         Bounds(3.0, 2.3),
     ),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from torch.autograd.graph import Node
@@ -39,10 +40,14 @@ def recomputed_once(nodes: Iterable[Node]) -> Iterator[None]:
             holder.handles = {}
 
 
+@cache
+def _saved_by(kind: type[Node]) -> list[str]:
+    """Return the attributes by which a kind of node gives what it saved, not unpacked."""
+    return [name for name in dir(kind) if name.startswith("_raw_saved_")]
+
+
 def _holders(node: Node) -> Iterator[Any]:
-    for name in dir(type(node)):
-        if not name.startswith("_raw_saved_"):
-            continue
+    for name in _saved_by(type(node)):
         saved = getattr(node, name)
         for one in saved if isinstance(saved, list | tuple) else [saved]:
             if getattr(one, "unpack_hook", None) is not None and hasattr(one.data, "handles"):

@@ -22,7 +22,7 @@ from ._memory import room
 from ._order import generalized
 from ._plan import Plan, make_plan
 from ._report import Report, make_report
-from ._step import execute
+from ._step import Result, execute
 from ._watch import Recorder, Watch
 from ._weighted import bytes_to_keep, from_uses, why_ordinary
 
@@ -43,13 +43,15 @@ class Engine:
     :param batch_dim: The dimension of the losses that runs over independent samples. Where samples
         turn out not to be independent (batch normalisation in training), the parameters concerned
         are computed loss by loss, exactly, and slowly. None for losses that are averages over
-        samples, which are computed so from the start: a backward pass a loss, or some, in the memory of
-        an ordinary one and of the rows of the largest parameter.
+        samples, which are computed so from the start: in the memory of an ordinary backward pass
+        and of the rows of the largest parameter, by a backward pass a loss for each group of
+        parameters of that size.
     :param mode: How :meth:`backward` computes the weighted gradient: ``"reuse"``, from what the
         Gramian was computed from, which is kept until then; ``"stream"``, by a second backward
         pass, so that nothing needs to be kept; ``"auto"``, the first where it fits in ``budget``.
-    :param budget: In ``"auto"``, the most bytes to keep. Default: a quarter of the memory that is
-        free.
+    :param budget: In ``"auto"``, the most bytes to keep; and how many the rows of parameters may
+        take that are computed loss by loss: the more, the fewer passes. Default: a quarter of the
+        memory that is free, and for ``batch_dim=None`` no more rows than said there.
     :raises TypeError: If an argument has a wrong type.
     :raises ValueError: If there is no module, or ``mode`` or ``budget`` has a wrong value.
 
@@ -91,9 +93,7 @@ class Engine:
         """
         with _computing(output):
             plan = self._plan(output, others=False)
-            return generalized(
-                execute(plan, keep=0, retain_graph=True, watch=Watch()).gramian, output.shape
-            )
+            return generalized(self._execute(plan, 0, True, Watch()).gramian, output.shape)
 
     def backward(
         self,
@@ -139,7 +139,7 @@ class Engine:
         with _computing(output):
             plan, reuse = self._plan_backward(output)
             keep = _UNLIMITED if reuse else 0
-            result = execute(plan, keep, retain_graph or not reuse, Watch())
+            result = self._execute(plan, keep, retain_graph or not reuse, Watch())
         weights = weighting(generalized(result.gramian, output.shape))
         weights = check_weights(weights, output).detach()
         if reuse and plan.losses is not None:
@@ -173,7 +173,7 @@ class Engine:
         with _computing(output):
             second = self._why_second(output)
             plan = self._plan(output, others=False)
-            execute(plan, keep=0, retain_graph=True, watch=recorder)
+            self._execute(plan, 0, True, recorder)
         return make_report(plan, recorder, self._modules, second)
 
     def _why_second(self, output: Tensor) -> str:
@@ -193,6 +193,14 @@ class Engine:
             if not plan.graph.others and len(plan.inside) == len(plan.graph.leaves):
                 return plan, False
         return self._plan(output, others=False), False
+
+    def _execute(self, plan: Plan, keep: int, retain_graph: bool, watch: Watch) -> Result:
+        if self._batch_dim is None:
+            # Averages over samples: the memory of an ordinary pass is what was asked for.
+            rows_budget = self._budget or 0
+        else:
+            rows_budget = room(self._budget, plan.output.device)
+        return execute(plan, keep, retain_graph, watch, rows_budget)
 
     def _plan(self, output: Tensor, *, others: bool) -> Plan:
         batch_dim = check_output(output, self._batch_dim)

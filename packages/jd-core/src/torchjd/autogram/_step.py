@@ -35,19 +35,20 @@ class Result:
     kept: list[tuple[Tensor, Use]]
 
 
-def execute(plan: Plan, keep: int, retain_graph: bool, watch: Watch) -> Result:
+def execute(plan: Plan, keep: int, retain_graph: bool, watch: Watch, rows_budget: int) -> Result:
     """Compute what ``plan`` says.
 
     :param plan: How.
     :param keep: The most bytes that are kept of a use of a parameter.
     :param retain_graph: Whether to keep the graph.
     :param watch: What looks on.
+    :param rows_budget: The bytes that the rows of the leaves computed by rows may take, at least.
     """
     m = plan.output.numel()
     gramian = torch.zeros(m, m, dtype=plan.dtype, device=plan.output.device)
     if plan.rowwise:
         with watch.counting(plan.rowwise):
-            add_gramian_rowwise(gramian, plan.output, plan.rowwise)
+            add_gramian_rowwise(gramian, plan.output, plan.rowwise, rows_budget)
     if not plan.consumers or plan.losses is None:
         return Result(gramian, [])
     expected = Counter(edge for read in plan.consumers.values() for edge in read.values())

@@ -1,6 +1,7 @@
 """The passes for several losses a sample: all at a time, or one after the other."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -31,13 +32,13 @@ def pass_with_tasks(plan: Plan, new_visit: Callable[[], Visit], retain_graph: bo
         return
     # A pass that fails must leave the graph for those that follow.
     if kinds not in _unbatchable and not plan.graph.has_python:
-        try:
+        with suppress(*_CANNOT):
             _together(plan, new_visit(), retain_graph=True)
             _batchable.add(kinds)
-        except _CANNOT:
-            _unbatchable.add(kinds)
     if kinds not in _batchable:
+        # What is wrong with the graph itself is raised here, in torch's own words.
         _one_by_one(plan, new_visit())
+        _unbatchable.add(kinds)
     if not retain_graph:
         _free(plan)
 

@@ -9,7 +9,7 @@ from ._square import SharedSquare, square
 from ._use import Use
 
 # Materialised rows are contracted a block at a time, while they are in the cache.
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 21
 _PADDING = 16
 # More than this is not spent on the products of all pairs.
 _PAIRS_BYTES = 1 << 24
@@ -134,18 +134,16 @@ class OuterProducts(Use):
         gramian.view(k, b, k, b).add_(products.sum((2, 5)))
 
     def _add_by_blocks(self, gramian: Tensor) -> None:
-        wide, narrow = self._inputs_by_row(), self._cotangents_by_row()
-        if wide.shape[2] < narrow.shape[2]:
-            wide, narrow = narrow, wide  # products with longer rows are faster
-        m, width = self.m, wide.shape[2]
-        height = max(1, _BLOCK_BYTES // (wide.element_size() * m * width))
-        height = min(height, narrow.shape[2])
+        A, B = self._inputs_by_row(), self._cotangents_by_row()
+        height = max(1, _BLOCK_BYTES // (A.element_size() * self.m * self._d))
+        # Products are slow where their rows do not fill the registers of the processor.
+        height = min(height - height % 16 or height, self._p)
         # Rows a power of two apart would compete for the same lines of the cache.
-        workspace = wide.new_empty(m, height * width + _PADDING)
-        for start in range(0, narrow.shape[2], height):
-            part = narrow[:, :, start : start + height].transpose(1, 2)
-            block = workspace[:, : part.shape[1] * width]
-            torch.bmm(part, wide, out=torch.unflatten(block, 1, (part.shape[1], width)))
+        workspace = A.new_empty(self.m, height * self._d + _PADDING)
+        for start in range(0, self._p, height):
+            part = B[:, :, start : start + height].transpose(1, 2)
+            block = workspace[:, : part.shape[1] * self._d]
+            torch.bmm(part, A, out=torch.unflatten(block, 1, (part.shape[1], self._d)))
             gramian.addmm_(block, block.T)
 
     def _factors(self) -> tuple[Tensor, Tensor]:
