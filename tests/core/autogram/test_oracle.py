@@ -42,7 +42,7 @@ def test_the_wrong_parameter_is_named(name):
     model = net()
     right = by_rows(squared(model(ROWS)), trainable(model))
     others = [other for other in right.jacobian if other != name]
-    with pytest.raises(AssertionError) as caught:
+    with pytest.raises(AssertionError, match="the Gramian is off") as caught:
         assert_gramian(
             right.gramian(others),
             right,

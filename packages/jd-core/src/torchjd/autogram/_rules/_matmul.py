@@ -1,6 +1,6 @@
 """Matrix products, of which either factor may be the parameter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,53 +9,11 @@ from torch import Tensor
 from torchjd.autogram._layout import Layout
 from torchjd.autogram._uses._outer import OuterProducts
 from torchjd.autogram._uses._rows import Rows
+from torchjd.autogram._uses._stacked import Stacked
 from torchjd.autogram._uses._use import Use
 
 from ._broadcast import summed
 from ._call import Call
-
-
-class Stacked(Use):
-    """Uses of several matrices that are one parameter, of shape ``[h, *matrix.shape]``.
-
-    :param parts: The uses of the matrices.
-    """
-
-    def __init__(self, parts: Sequence[Use]) -> None:
-        self.tasks, self.batch = parts[0].tasks, parts[0].batch
-        self.shape = torch.Size((len(parts), *parts[0].shape))
-        self._parts = parts
-
-    def tensors(self) -> list[Tensor]:
-        return [tensor for part in self._parts for tensor in part.tensors()]
-
-    def rows(self) -> Tensor:
-        return torch.stack([part.rows() for part in self._parts], dim=1)
-
-    def as_rows(self) -> Rows:
-        """Return the same use by its rows."""
-        return Rows(self.rows().view(self.tasks, self.batch, *self.shape))
-
-    def is_larger_than_rows(self) -> bool:
-        """Whether the rows take less room than what they are made of."""
-        size = self._parts[0].tensors()[0].element_size()
-        return self.m * self.shape.numel() * size <= self.nbytes()
-
-    def merge(self, other: Use) -> Use | None:
-        if not isinstance(other, Stacked):
-            return None
-        merged = [part.merge(added) for part, added in zip(self._parts, other._parts, strict=True)]
-        parts = [part for part in merged if part is not None]
-        return Stacked(parts) if len(parts) == len(merged) else None
-
-    def add_gramian(self, gramian: Tensor, keep: int) -> Use | None:
-        share = keep // len(self._parts)
-        kept = [part.add_gramian(gramian, share) for part in self._parts]
-        parts = [part for part in kept if part is not None]
-        return Stacked(parts) if len(parts) == len(kept) else None
-
-    def weighted(self, weights: Tensor) -> Tensor:
-        return torch.stack([part.weighted(weights) for part in self._parts])
 
 
 def mm(call: Call) -> Mapping[int, Use] | None:
@@ -70,13 +28,13 @@ def addmm(call: Call) -> Mapping[int, Use] | None:
 
 def bmm(call: Call) -> Mapping[int, Use] | None:
     """Return the uses of the factors of a batch of products."""
-    return _batch_of_products(call, ("self", "mat2"), first=0)
+    return _product(call, ("self", "mat2"), first=0)
 
 
 def baddbmm(call: Call) -> Mapping[int, Use] | None:
     """Return the uses in ``beta * self + alpha * batch1 @ batch2``."""
     alpha = call.saved("alpha")
-    return _with_bias(call, _batch_of_products(call, ("batch1", "batch2"), first=1, alpha=alpha))
+    return _with_bias(call, _product(call, ("batch1", "batch2"), first=1, alpha=alpha))
 
 
 def mv(call: Call) -> Mapping[int, Use] | None:
@@ -135,28 +93,17 @@ def _product(
             apart = _by_sample(call, side, names[1 - side], alpha)
             if apart is None:
                 return None
-            uses[index] = OuterProducts(*apart, transposed=side == 1)
+            uses[index] = _of_factor(*apart, transposed=side == 1)
     return uses
 
 
-def _batch_of_products(
-    call: Call, names: tuple[str, str], first: int, alpha: Any = 1
-) -> dict[int, Use] | None:
-    """Return the uses of the factors of a batch of products, each a batch of matrices."""
-    uses: dict[int, Use] = {}
-    for index in (first, first + 1):
-        if index in call.wanted:
-            side = index - first
-            apart = _by_sample(call, side, names[1 - side], alpha)
-            if apart is None:
-                return None
-            parts = [
-                OuterProducts(A, B, transposed=side == 1)
-                for A, B in zip(apart[0].unbind(1), apart[1].unbind(2), strict=True)
-            ]
-            stacked = Stacked(parts)
-            uses[index] = stacked.as_rows() if stacked.is_larger_than_rows() else stacked
-    return uses
+def _of_factor(A: Tensor, B: Tensor, transposed: bool) -> Use:
+    """Return the use of a matrix, or of a batch of matrices."""
+    if A.ndim == 3:
+        return OuterProducts(A, B, transposed)
+    pairs = zip(A.unbind(1), B.unbind(2), strict=True)
+    stacked = Stacked([OuterProducts(*pair, transposed) for pair in pairs])
+    return stacked.as_rows() if stacked.is_larger_than_rows() else stacked
 
 
 def _by_sample(call: Call, side: int, name: str, alpha: Any) -> tuple[Tensor, Tensor] | None:
