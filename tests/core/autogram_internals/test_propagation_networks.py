@@ -32,6 +32,12 @@ SEVERAL: dict[str, tuple[Callable[[Any], Any], list[Layout | None], Layout | Non
 }
 
 
+# Kinds of nodes that the lowest release of torch does not have yet.
+NEWER = {"AminmaxBackward0", "NarrowCopyBackward0", "UpsampleLanczos2DAaBackward0"}
+if "AminmaxBackward0" not in dir(torch._C._functions):
+    del SEVERAL["extremes"]
+
+
 @pytest.mark.parametrize("name", SEVERAL)
 def test_joins_the_layouts_of_several_outputs(name: str) -> None:
     build, layouts, expected = SEVERAL[name]
@@ -182,7 +188,7 @@ def test_a_matrix_in_front_mixes_samples_whatever_is_in_it(mixing: Tensor) -> No
 
 def test_knows_nodes_of_this_torch_only_and_none_of_a_user() -> None:
     known = {*_RULES, *_JOINT}
-    assert not known - set(dir(torch._C._functions))
+    assert known - set(dir(torch._C._functions)) <= NEWER
     assert not any(name.endswith("Backward") for name in known)
 
 

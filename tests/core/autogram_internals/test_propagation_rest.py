@@ -271,6 +271,10 @@ GRAPHS = [
     *[Graph(kind, function, shapes, {}) for kind, (function, shapes) in LAYERS.items()],
 ]
 
+# The lowest release of torch does not have this kind of node yet.
+if "NarrowCopyBackward0" not in dir(torch._C._functions):
+    GRAPHS = [graph for graph in GRAPHS if graph.kind != "NarrowCopyBackward0"]
+
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)
 def test_proves_only_what_the_backward_does_and_something(graph: Graph) -> None:
