@@ -1,7 +1,7 @@
 """Checks of what users hand to the Gramian engine, each error in the user's own terms."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ def as_mode(value: Any) -> Mode:
     """
     if value not in get_args(Mode):
         raise ValueError(f"`mode` must be one of {', '.join(get_args(Mode))}. Got {value!r}.")
-    return value  # type: ignore[no-any-return]
+    return cast("Mode", value)
 
 
 def as_budget(value: Any) -> int | None:

@@ -1,10 +1,11 @@
 """From a function of parameters alone back to the parameters."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, Node
+from torch.autograd.graph import GradientEdge
 
 from torchjd._autograd._nodes import Edge, kind
 
@@ -75,7 +76,7 @@ _SAME_ELEMENTS = frozenset(
 )
 
 
-def _restore(node: Node, name: str, shape: torch.Size) -> Restore | None:
+def _restore(node: Any, name: str, shape: torch.Size) -> Restore | None:
     """Return what undoes a node that rearranges the elements of a tensor of ``shape``."""
     n = len(shape)
     if name in _SAME_ELEMENTS:
@@ -83,10 +84,10 @@ def _restore(node: Node, name: str, shape: torch.Size) -> Restore | None:
     if name == "TBackward0":
         return lambda rows: rows.transpose(1, 2) if n == 2 else rows
     if name == "TransposeBackward0":
-        one, other = (_dim(d, n) for d in (node._saved_dim0, node._saved_dim1))  # type: ignore[attr-defined]
+        one, other = (_dim(d, n) for d in (node._saved_dim0, node._saved_dim1))
         return lambda rows: rows.transpose(1 + one, 1 + other)
     if name == "PermuteBackward0":
-        order = [_dim(d, n) for d in node._saved_dims]  # type: ignore[attr-defined]
+        order = [_dim(d, n) for d in node._saved_dims]
         inverse = sorted(range(n), key=order.__getitem__)
         return lambda rows: rows.permute(0, *(1 + d for d in inverse))
     return None

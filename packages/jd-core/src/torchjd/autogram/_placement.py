@@ -91,7 +91,7 @@ class _Proof:
     _seen: dict[Edge, Layout | None] = field(default_factory=dict)
 
     def run(self, output: Tensor, layout: Layout) -> None:
-        """Propagate until all nodes are known, or one is met of which nothing can be said."""
+        """Propagate through all nodes, as far as something can be said of them."""
         self._seen[edge_of(output)] = layout
         for node in self.graph.order:
             edges = self.graph.inputs[node]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
+from torchjd._autograd._donated import donated
 from torchjd._autograd._nodes import Edge
 
 from ._graph import Graph, shapes
@@ -63,7 +64,12 @@ def probe(
         cotangent = scales.view(*shape, losses.batch).movedim(-1, losses.batch_dim)
         return _profiles(output, cotangent.to(output), looked_at, bottoms, losses.batch, noise)
 
-    plain = look(tasks.expand(losses.tasks, losses.batch))
+    try:
+        plain = look(tasks.expand(losses.tasks, losses.batch))
+    except RuntimeError as error:
+        if "donated buffers" not in str(error):
+            raise
+        raise RuntimeError(donated("A Gramian", "torch refused to keep the graph")) from error
     scaled = look(tasks * samples)
     if graph.has_python:
         _refuse_overwritten(plain, look(tasks.expand(losses.tasks, losses.batch)))
@@ -146,14 +152,9 @@ def _refuse_overwritten(before: Profiles, after: Profiles) -> None:
     for edge, profiles in before.items():
         for one, other in zip(profiles, after.get(edge, []), strict=False):
             tolerance = _TOLERANCES[one.sketch.dtype] * one.norm.max()
-            if bool((one.norm - other.norm).abs().max() > tolerance):
-                raise RuntimeError(
-                    "A Gramian needs a graph that gives the same gradients twice. Got one in "
-                    "which a backward pass overwrites what was saved, as a compiled region does "
-                    "that was compiled for a single backward pass. Set "
-                    "`torch._functorch.config.donated_buffer = False` and clear the compilation "
-                    "caches, or do not compile the model."
-                )
+            changed = (one.sketch - other.sketch).to(one.norm.dtype).abs().max()
+            if bool(changed > tolerance or (one.norm - other.norm).abs().max() > tolerance):
+                raise RuntimeError(donated("A Gramian", "a second pass found other gradients"))
 
 
 class _Noise:

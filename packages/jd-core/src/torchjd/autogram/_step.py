@@ -46,26 +46,35 @@ def execute(plan: Plan, keep: int, retain_graph: bool, watch: Watch, rows_budget
     """
     m = plan.output.numel()
     gramian = torch.zeros(m, m, dtype=plan.dtype, device=plan.output.device)
+    kept = _by_rules(plan, gramian, keep, retain_graph, watch)
     if plan.rowwise:
         with watch.counting(plan.rowwise):
             add_gramian_rowwise(gramian, plan.output, plan.rowwise, rows_budget)
-    if not plan.consumers or plan.losses is None:
-        return Result(gramian, [])
+    return Result(gramian, kept)
+
+
+def _by_rules(
+    plan: Plan, gramian: Tensor, keep: int, retain_graph: bool, watch: Watch
+) -> list[tuple[Tensor, Use]]:
+    """Add the part of the parameters that rules serve; return what is kept of them."""
+    losses = plan.losses
+    if not plan.consumers or losses is None:
+        return []
     expected = Counter(edge for read in plan.consumers.values() for edge in read.values())
     outside_rows = [leaf for leaf in plan.inside if all(leaf is not row for row in plan.rowwise)]
     collectors: list[Collector] = []
 
     def new_visit() -> Visit:
+        watch.begin()
         collectors.append(
             Collector(plan.graph, expected, outside_rows, torch.zeros_like(gramian), keep, watch)
         )
         return _visitor(plan, losses, collectors[-1], watch)
 
-    losses = plan.losses
     pass_with_tasks(plan, new_visit, retain_graph)
     collector = collectors[-1]
     gramian += losses.flat(collector.finish())
-    return Result(gramian, collector.kept)
+    return collector.kept
 
 
 def _visitor(plan: Plan, losses: Losses, collector: Collector, watch: Watch) -> Visit:

@@ -25,6 +25,9 @@ class Served(NamedTuple):
 class Watch:
     """A pass that nobody watches."""
 
+    def begin(self) -> None:
+        """Forget what was seen: a pass begins, or begins anew."""
+
     def served(self, kind: str, by: str | None, leaves: Sequence[Tensor]) -> None:
         """Take note of a node that was served."""
 
@@ -43,6 +46,10 @@ class Recorder(Watch):
 
     nodes: list[Served] = field(default_factory=list)
     flops: dict[int, float] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        self.nodes.clear()
+        self.flops.clear()
 
     def served(self, kind: str, by: str | None, leaves: Sequence[Tensor]) -> None:
         self.nodes.append(Served(kind, by, leaves))

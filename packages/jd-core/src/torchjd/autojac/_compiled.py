@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from torchjd._autograd._donated import donated
+
 FirstRow = Callable[[], Sequence[Tensor | None]]
 """Differentiates the first row, and keeps the graph."""
 
@@ -30,24 +32,20 @@ def fill_checked(fill: Callable[[], None], first_row: FirstRow, buffers: Sequenc
     except RuntimeError as error:
         if "donated buffers" not in str(error):
             raise
-        raise RuntimeError(_donated("torch refused to keep the graph for more rows")) from error
+        raise RuntimeError(
+            donated("A Jacobian of several rows", "torch refused to keep the graph for more rows")
+        ) from error
     for row, buffer in zip(before, buffers, strict=False):
         if row is not None and not _close(row, buffer[0]):
-            raise RuntimeError(_donated("the same row came out differently the second time"))
+            raise RuntimeError(
+                donated(
+                    "A Jacobian of several rows",
+                    "the same row came out differently the second time",
+                )
+            )
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
     tolerance = torch.finfo(one.dtype).eps ** 0.5
     scale = float(one.abs().amax()) if one.numel() else 0.0
     return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
-
-
-def _donated(found: str) -> str:
-    return (
-        "A Jacobian of several rows needs a compiled model whose backward pass leaves saved "
-        f"tensors as they are. Got one that overwrites them ({found}): it was compiled, or taken "
-        "from a cache, for a plain `.backward()`. Set "
-        "`torch._functorch.config.enable_autograd_cache = False` and "
-        "`torch._functorch.config.donated_buffer = False` before the first call of the model, and "
-        "compile it anew, or differentiate the model that is not compiled."
-    )

@@ -39,7 +39,7 @@ class KernelRows(Use):
         total = torch.stack(parts).view(-1, 1, *self._jacobian.shape[3:])
         return self._ordered(total)[0]
 
-    def merge(self, other: Use) -> Use | None:
+    def merge(self, other: Use, /) -> Use | None:
         if isinstance(other, KernelRows) and other._transposed == self._transposed:
             return KernelRows(self._jacobian + other._jacobian, self.shape, self._transposed)
         return None

@@ -47,7 +47,7 @@ class Lookup(Use):
     def tensors(self) -> list[Tensor]:
         return [self._tokens, self._owners, self._B]
 
-    def merge(self, other: Use) -> Use | None:
+    def merge(self, other: Use, /) -> Use | None:
         if not isinstance(other, Lookup) or other._padding != self._padding:
             return None
         return Lookup(

@@ -67,7 +67,7 @@ class OuterProducts(Use):
     def tensors(self) -> list[Tensor]:
         return [tensor for part in self._parts for tensor in part]
 
-    def merge(self, other: Use) -> Use | None:
+    def merge(self, other: Use, /) -> Use | None:
         if not isinstance(other, OuterProducts) or other._transposed != self._transposed:
             return None
         # A recurrent layer has one use a step: they are put together when all have come.

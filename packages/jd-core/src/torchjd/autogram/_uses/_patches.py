@@ -80,7 +80,7 @@ class Patches(Use):
     def tensors(self) -> list[Tensor]:
         return [self._inputs, self._cotangents]
 
-    def merge(self, other: Use) -> Use | None:
+    def merge(self, other: Use, /) -> Use | None:
         if not isinstance(other, Patches) or other._convolution != self._convolution:
             return None
         if other._inputs.shape[2:] != self._inputs.shape[2:]:

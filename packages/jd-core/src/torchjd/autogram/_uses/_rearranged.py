@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ._rows import Rows
 from ._use import Use
 
 Restore = Callable[[Tensor], Tensor]
@@ -38,10 +37,3 @@ class Rearranged(Use):
 
     def weighted(self, weights: Tensor) -> Tensor:
         return self._restore(self._use.weighted(weights)[None])[0]
-
-    def merge(self, other: Use) -> Use | None:
-        if isinstance(other, Rearranged):
-            # The elements are put back first: the two may have been rearranged differently.
-            rows = self.rows() + other.rows()
-            return Rows(torch.unflatten(rows, 0, (self.tasks, self.batch)))
-        return None

@@ -47,7 +47,7 @@ class Rows(Use):
     def weighted(self, weights: Tensor) -> Tensor:
         return torch.mv(self._matrix().T, weights.reshape(-1)).view(self.shape)
 
-    def merge(self, other: Use) -> Use | None:
+    def merge(self, other: Use, /) -> Use | None:
         if isinstance(other, Rows):
             return Rows(self._jacobian + other._jacobian)
         return None

@@ -35,7 +35,7 @@ class Stacked(Use):
         size = self._parts[0].tensors()[0].element_size()
         return self.m * self.shape.numel() * size <= self.nbytes()
 
-    def merge(self, other: Use) -> Use | None:
+    def merge(self, other: Use, /) -> Use | None:
         if not isinstance(other, Stacked):
             return None
         merged = [part.merge(added) for part, added in zip(self._parts, other._parts, strict=True)]

@@ -65,12 +65,12 @@ class Use(ABC):
         :param weights: :math:`w`, of shape ``[tasks, batch]``.
         """
 
-    @abstractmethod
-    def merge(self, other: "Use") -> "Use | None":
-        """Return the sum of this use and ``other`` in one, or None if only rows can be added.
+    def merge(self, _other: "Use", /) -> "Use | None":
+        """Return the sum of this use and another in one, or None if only rows can be added.
 
-        :param other: A use of the same parameter by the same losses, of any class.
+        The other is a use of the same parameter by the same losses, of any class.
         """
+        return None
 
     def nbytes(self) -> int:
         """Return the bytes that keeping the use takes."""
