@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from torchjd.linalg import DualConeProjector, _blocks, flatten_gramian, kkt_residual
+from torchjd.linalg import DualConeProjector, _blocks, cross_gramian, flatten_gramian, kkt_residual
 from torchjd.linalg._blocks import JacobianBlocks
 from torchjd.testing import assert_close
 from torchjd.testing.matrices import gaussian
@@ -42,7 +42,8 @@ def test_blocks_have_the_gramian_and_the_combinations_of_the_whole(dtype):
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-30, 1.0, 1e30, 1e160, 1e300])
 def test_float64_gramians_neither_under_nor_overflow(scale):
     matrix = gaussian(3, 8)
-    gramian = JacobianBlocks([scale * matrix]).gramian()
+    blocks = JacobianBlocks([scale * matrix])
+    gramian = blocks.gramian(blocks.scale())
     expected = matrix @ matrix.T
     assert_close(gramian / gramian.trace(), expected / expected.trace())
 
@@ -132,3 +133,35 @@ def test_residuals_of_what_is_not_finite_are_nan(argument, value):
     arguments[argument][0, 0] = value
     found = kkt_residual(*arguments)
     assert all(bool(part[0].isnan()) for part in found)
+
+
+def test_the_gramian_across_batches_is_that_of_the_whole_jacobians():
+    first, second = gaussian(3, 10, seed=1), gaussian(3, 10, seed=2)
+    pieces = [[J[:, :4].reshape(3, 2, 2), J[:, 4:]] for J in (first, second)]
+    assert_close(cross_gramian(*pieces), first @ second.T)
+    narrow = [[piece.bfloat16() for piece in pieces_of] for pieces_of in pieces]
+    found = cross_gramian(*narrow)
+    assert found.dtype == torch.float32
+    wide = [torch.cat([p.double().reshape(3, -1) for p in ps], dim=1) for ps in narrow]
+    assert_close(found, (wide[0] @ wide[1].T).float())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "error", "match"),
+    [
+        ([], [], ValueError, "`first` and `second` must have one tensor for each parameter"),
+        ([torch.ones(2, 3)], [], ValueError, "Got 1 and 0"),
+        (
+            [torch.ones(2, 3)],
+            [torch.ones(2, 4)],
+            ValueError,
+            r"same shape .* Got \[2, 3\] and \[2, 4\]",
+        ),
+        ([torch.ones(0, 3)], [torch.ones(0, 3)], ValueError, "same shape"),
+        ([torch.ones(2, 3)], [[1.0]], TypeError, r"`second\[0\]` must be a floating-point tensor"),
+        ([torch.ones(2, 3).int()], [torch.ones(2, 3)], TypeError, r"`first\[0\]`.*int32"),
+    ],
+)
+def test_jacobians_that_do_not_fit_are_refused(first, second, error, match):
+    with pytest.raises(error, match=match):
+        cross_gramian(first, second)

@@ -134,7 +134,7 @@ def test_copies_that_differ_are_caught():
 
 def test_blocks_that_differ_are_caught():
     class Ignorant(Mean):
-        def aggregate_blocks(self, blocks):
+        def aggregate_blocks(self, blocks, **extra):
             return [block.mean(dim=0) * 2 for block in blocks], None
 
     with pytest.raises(AssertionError, match="off by"):

@@ -14,7 +14,7 @@ import pytest
 import torchjd
 
 HERE = Path(__file__).parent
-EXAMPLE = HERE.parents[1] / "examples" / "gramian_rule"
+EXAMPLES = [HERE.parents[1] / "examples" / name for name in ("gramian_rule", "plugin")]
 TROUBLE = ["asks-too-early", "broken-target", "exits-at-import", "fails-at-import"]
 TROUBLE += ["imports-itself", "misspelt-hook", "no-hook", "not-a-mapping", "takes-core-names"]
 
@@ -50,12 +50,12 @@ def tops(dist):
 
 @pytest.fixture(scope="session")
 def sites(tmp_path_factory):
-    """Install each distribution under ``dists``, and the example, into a site of its own.
+    """Install each distribution under ``dists``, and the examples, each into a site of its own.
 
     No network is used.
     """
     installed = tmp_path_factory.mktemp("installed")
-    sources = [*sorted((HERE / "dists").iterdir()), EXAMPLE]
+    sources = [*sorted((HERE / "dists").iterdir()), *EXAMPLES]
     projects = [tomllib.loads((s / "pyproject.toml").read_text())["project"] for s in sources]
     options = [
         "--no-deps",

@@ -21,7 +21,7 @@ BROKEN = {
         "no_hook",
         (
             "ValueError: it implements none of the hooks torchjd_aggregators, "
-            "torchjd_gramian_rules, torchjd_projectors. Mark a function of that name"
+            "torchjd_gramian_rules, torchjd_projectors, torchjd_scalarizers. Mark a function"
         ),
     ),
     "not-a-mapping": (

@@ -1,4 +1,4 @@
-"""``python -m torchjd plugins``: the table for people, whole lines for a pipe."""
+"""``python -m torchjd``: tables of plugins and methods for people, whole lines for a pipe."""
 
 import re
 import sys
@@ -6,11 +6,14 @@ from importlib.metadata import version
 
 import pytest
 
-from torchjd._cli import main, table
+from torchjd import aggregation, scalarization
+from torchjd._cli import main
+from torchjd._plugin_table import rows as table
 from torchjd.plugins import Plugin
 from torchjd.plugins._discovery import forget
 
 HEADER = ["name", "kind", "dist", "version", "status"]
+OF_METHODS = ["name", "kind", "input", "state", "guarantees", "on device", "compiles"]
 OURS = version("jd-aggregators")
 
 
@@ -116,6 +119,8 @@ def test_without_rich_a_terminal_gets_the_plain_table(monkeypatch, capsys):
     [
         (["--help"], 0, "list what the installed plugins offer"),
         (["plugins", "--help"], 0, "TORCHJD_PLUGINS"),
+        (["--help"], 0, "list the methods"),
+        (["methods", "--help"], 0, "what it reads of"),
         (["plugin"], 2, "invalid choice: 'plugin'"),
         ([], 2, "the following arguments are required: command"),
         (["plugins", "extra"], 2, "unrecognized arguments: extra"),
@@ -137,5 +142,78 @@ def test_rows_keep_the_order_of_the_plugins():
     assert [(row.dist, row.name, row.status) for row in table(plugins)] == [
         ("b-dist", "A", "ok"),
         ("b-dist", "B", "ok"),
-        ("a-dist", "-", "failed: ValueError: [red]no[/red]"),
+        ("a-dist", "", "failed: ValueError: [red]no[/red]"),
     ]
+
+
+def test_a_row_for_each_method(capsys):
+    assert main(["methods"]) == 0
+    header, *body = rows(capsys.readouterr().out)
+    assert header == OF_METHODS
+    listed = [(name, kind) for name, kind, *_ in body]
+    assert listed == [
+        *((method.name, "aggregation") for method in aggregation.methods()),
+        *((method.name, "scalarization") for method in scalarization.methods()),
+    ]
+    assert {len(row) for row in body} == {len(OF_METHODS)}
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        [
+            *["UPGrad", "aggregation", "Gramian", "-"],
+            *["no conflict, permutation, linear under scaling, homogeneous", "yes", "-"],
+        ],
+        [
+            *["Mean", "aggregation", "row count", "-"],
+            *["permutation, linear under scaling, homogeneous", "yes", "yes"],
+        ],
+        ["Mean", "scalarization", "losses", "-", "permutation", "yes", "yes"],
+    ],
+    ids=lambda row: f"{row[1]}.{row[0]}",
+)
+def test_what_is_said_of_a_method(capsys, expected):
+    main(["methods"])
+    assert expected in rows(capsys.readouterr().out)
+
+
+def test_methods_of_strangers_are_listed_too(python):
+    ran = python("-W", "error", "-m", "torchjd", "methods", dists=["good-plugin"])
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ["Largest", "aggregation", "Jacobian", *"----"] in rows(ran.stdout)
+
+
+def test_methods_without_any_plugin_say_what_to_install(python):
+    ran = python("-m", "torchjd", "methods", alone=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == "No plugin is installed: `pip install jd-aggregators`.\n"
+
+
+def test_methods_name_the_plugins_that_are_left_out(python):
+    ran = python("-m", "torchjd", "methods", dists=["fails-at-import"])
+    assert ran.returncode == 0
+    assert ran.stderr == ("Left out: fails-at-import 1.0: RuntimeError: No accelerator was found\n")
+    assert rows(ran.stdout)[0] == OF_METHODS
+
+
+def test_methods_where_none_is_allowed_say_where_to_look(python):
+    ran = python("-m", "torchjd", "methods", TORCHJD_PLUGINS="")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == (
+        "No plugin offers a method: `python -m torchjd plugins` shows what there is.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dists", "said"),
+    [
+        (["broken-target"], "comes from broken-target 1.0"),
+        (["collides-first", "collides-second"], "is offered by 2 plugins: collides-first 1.0"),
+    ],
+)
+def test_a_method_that_cannot_be_had_is_an_error_without_a_traceback(python, dists, said):
+    ran = python("-m", "torchjd", "methods", dists=dists)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr

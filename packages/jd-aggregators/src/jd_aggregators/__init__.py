@@ -1,5 +1,8 @@
 """Aggregators and weightings for Jacobian descent."""
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
 import torchjd as _torchjd
 
 if not getattr(_torchjd, "__jd_core__", False):
@@ -8,38 +11,28 @@ if not getattr(_torchjd, "__jd_core__", False):
         "which has its place: `pip uninstall torchjd jd-core`, then `pip install jd-core`."
     )
 
-from ._constant import Constant, ConstantWeighting
-from ._dualproj import DualProj, DualProjWeighting
-from ._flattening import Flattening
-from ._mean import Mean, MeanWeighting
-from ._min_norm import MinNormSolver
-from ._projection import (
-    ActiveSetProjector,
-    ExactProjector,
-    QuadprogProjector,
-    ResidentProjector,
-)
-from ._random import Random, RandomWeighting
-from ._sum import Sum, SumWeighting
-from ._upgrad import UPGrad, UPGradWeighting
+if TYPE_CHECKING:  # the tables, as type checkers and editors read them
+    from .aggregators import *
+    from .projectors import *
 
-__all__ = [
-    "ActiveSetProjector",
-    "Constant",
-    "ConstantWeighting",
-    "DualProj",
-    "DualProjWeighting",
-    "ExactProjector",
-    "Flattening",
-    "Mean",
-    "MeanWeighting",
-    "MinNormSolver",
-    "QuadprogProjector",
-    "Random",
-    "RandomWeighting",
-    "ResidentProjector",
-    "Sum",
-    "SumWeighting",
-    "UPGrad",
-    "UPGradWeighting",
-]
+__all__: list[str] = []
+
+_TABLES = ("jd_aggregators.aggregators", "jd_aggregators.projectors")
+
+if not TYPE_CHECKING:  # hidden from type checkers, for whom it would make any misspelt name `Any`
+
+    def __getattr__(name):
+        from ._table import places
+
+        for table in _TABLES:
+            place = places(table).get(name)
+            if place is not None:
+                module, attribute = place.split(":")
+                globals()[name] = getattr(_import_module(module), attribute)
+                return globals()[name]
+        raise AttributeError(f"module 'jd_aggregators' has no attribute {name!r}")
+
+    def __dir__():
+        from ._table import places
+
+        return sorted({*globals(), *(name for table in _TABLES for name in places(table))})

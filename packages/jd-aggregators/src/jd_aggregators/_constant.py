@@ -1,14 +1,33 @@
 """Constant: weights chosen beforehand."""
 
+from typing import Any
+
 from torch import Tensor
 
-from torchjd.aggregation import WeightedAggregator
+from torchjd.aggregation import Traits, WeightedAggregator
 from torchjd.linalg import Matrix
 
 from ._fixed import RowCountWeighting, weight_dtype
+from ._settings import Configured, OfWeighting, Setting
 
 
-class ConstantWeighting(RowCountWeighting):
+class Weights(Setting[Tensor]):
+    """One weight per row."""
+
+    def checked(self, value: Any) -> Tensor:
+        """Return a copy of ``value``."""
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"`{self.name}` must be a floating-point tensor. Got {found}.")
+        if value.ndim != 1 or value.numel() == 0:
+            raise ValueError(
+                f"`{self.name}` must have one entry per row, in one dimension. "
+                f"Got shape {list(value.shape)}."
+            )
+        return value.detach().clone()
+
+
+class ConstantWeighting(Configured, RowCountWeighting):
     r"""Give each row the weight that was chosen for it.
 
     :param weights: The weights :math:`w`, of shape ``[m]``.
@@ -21,26 +40,11 @@ class ConstantWeighting(RowCountWeighting):
     tensor([2., 1.])
     """
 
+    weights = Weights("The weights, of shape ``[m]``.")
+
     def __init__(self, weights: Tensor) -> None:
         super().__init__()
         self.weights = weights
-
-    @property
-    def weights(self) -> Tensor:
-        """The weights, of shape ``[m]``."""
-        return self._weights
-
-    @weights.setter
-    def weights(self, value: Tensor) -> None:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            found = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(f"`weights` must be a floating-point tensor. Got {found}.")
-        if value.ndim != 1 or value.numel() == 0:
-            raise ValueError(
-                "`weights` must have one entry per row, in one dimension. "
-                f"Got shape {list(value.shape)}."
-            )
-        self._weights = value.detach().clone()
 
     def forward(self, matrix: Matrix, /) -> Tensor:
         """Return the weights, of shape ``[m]``."""
@@ -50,10 +54,6 @@ class ConstantWeighting(RowCountWeighting):
                 f"`weights` must have one entry per row, {m}. Got {len(self.weights)}."
             )
         return self.weights.to(matrix.device, weight_dtype(matrix), copy=True)
-
-    def extra_repr(self) -> str:
-        """Return the parameters."""
-        return f"weights={self.weights.tolist()}"
 
 
 class Constant(WeightedAggregator):
@@ -69,20 +69,8 @@ class Constant(WeightedAggregator):
     tensor([-2.,  3.,  3.])
     """
 
-    weighting: ConstantWeighting
+    traits = Traits(linear_under_scaling=True, cost="m n", on_device=True, compiles=True)
+    weights = OfWeighting(ConstantWeighting.weights)
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__(ConstantWeighting(weights))
-
-    @property
-    def weights(self) -> Tensor:
-        """The weights, of shape ``[m]``."""
-        return self.weighting.weights
-
-    @weights.setter
-    def weights(self, value: Tensor) -> None:
-        self.weighting.weights = value
-
-    def extra_repr(self) -> str:
-        """Return the parameters."""
-        return self.weighting.extra_repr()

@@ -9,11 +9,35 @@ from torch import Tensor
 from torchjd.aggregation import GramianWeightedAggregator, GramianWeighting
 from torchjd.linalg import DualConeProjector, PSDMatrix
 
-from ._preference import check_preference, preference
+from ._preference import preference
 from ._projection import ExactProjector
+from ._settings import Configured, Flag, OfWeighting, Preference, Setting
 
 
-class DualConeWeighting(GramianWeighting):
+class Projector(Setting[DualConeProjector]):
+    """A solver of projections onto the dual cone; None for the exact one."""
+
+    def checked(self, value: Any) -> DualConeProjector:
+        """Return ``value``, or the exact solver for None."""
+        if value is not None and not isinstance(value, DualConeProjector):
+            raise TypeError(
+                f"`{self.name}` must be a DualConeProjector or None. "
+                f"Got {value.__name__ if isinstance(value, type) else type(value).__name__}. "
+                "Pass an instance, for instance `ExactProjector()`."
+            )
+        return ExactProjector() if value is None else value
+
+
+class WarmStart(Flag):
+    """Whether the active sets of the last call start the next."""
+
+    def __set__(self, method: Any, value: bool) -> None:
+        super().__set__(method, value)
+        if not value:
+            method.reset()
+
+
+class DualConeWeighting(Configured, GramianWeighting):
     """Weights that come from projections onto the dual cone of the rows.
 
     :param pref_vector: How much each objective counts, of shape ``[m]``. Default: the mean.
@@ -21,6 +45,11 @@ class DualConeWeighting(GramianWeighting):
     :param warm_start: Whether to hand the solver the active sets of the last call. They are part of
         the ``state_dict``, and dropped when the number of rows changes.
     """
+
+    degree = 0.0
+    pref_vector = Preference("How much each objective counts; None for the mean.")
+    projector = Projector("The solver.")
+    warm_start = WarmStart("Whether the active sets of the last call start the next.")
 
     _active: Tensor | None
 
@@ -34,45 +63,8 @@ class DualConeWeighting(GramianWeighting):
         super().__init__()
         self.register_buffer("_active", None)
         self.pref_vector = pref_vector
-        self.projector = projector
+        self.projector = projector  # type: ignore[assignment]  # None is replaced
         self.warm_start = warm_start
-
-    @property
-    def pref_vector(self) -> Tensor | None:
-        """How much each objective counts; None for the mean."""
-        return self._pref_vector
-
-    @pref_vector.setter
-    def pref_vector(self, value: Tensor | None) -> None:
-        self._pref_vector = check_preference(value)
-
-    @property
-    def projector(self) -> DualConeProjector:
-        """The solver."""
-        return self._projector
-
-    @projector.setter
-    def projector(self, value: DualConeProjector | None) -> None:
-        if value is not None and not isinstance(value, DualConeProjector):
-            raise TypeError(
-                "`projector` must be a DualConeProjector or None. "
-                f"Got {value.__name__ if isinstance(value, type) else type(value).__name__}. "
-                "Pass an instance, for instance `ExactProjector()`."
-            )
-        self._projector = ExactProjector() if value is None else value
-
-    @property
-    def warm_start(self) -> bool:
-        """Whether the active sets of the last call start the next."""
-        return self._warm_start
-
-    @warm_start.setter
-    def warm_start(self, value: bool) -> None:
-        if not isinstance(value, bool):
-            raise TypeError(f"`warm_start` must be a bool. Got {type(value).__name__}.")
-        self._warm_start = value
-        if not value:
-            self.reset()
 
     def reset(self) -> None:
         """Forget the active sets of the last call."""
@@ -85,7 +77,7 @@ class DualConeWeighting(GramianWeighting):
 
     def _project(self, U: Tensor, G: Tensor) -> Tensor:
         """Return the weights of the projections, and remember their active sets if asked to."""
-        if not self._warm_start:
+        if not self.warm_start:
             return self.projector(U, G)
         last = self._active
         if last is not None:  # a state that was loaded may be elsewhere
@@ -98,7 +90,7 @@ class DualConeWeighting(GramianWeighting):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # The sets are of the size of a problem that this object may not have seen yet.
-        if self._warm_start:
+        if self.warm_start:
             saved = state_dict.get(f"{prefix}_active")
             self._active = None if saved is None else torch.empty_like(saved)
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -107,52 +99,15 @@ class DualConeWeighting(GramianWeighting):
     def _weigh(self, preference: Tensor, gramian: Tensor) -> Tensor:
         """Return the weights for a preference of shape ``[m]``."""
 
-    def extra_repr(self) -> str:
-        """Return the parameters that are not the default."""
-        given = [] if self.pref_vector is None else [f"pref_vector={self.pref_vector.tolist()}"]
-        if repr(self.projector) != "ExactProjector()":
-            given.append(f"projector={self.projector!r}")
-        if self.warm_start:
-            given.append("warm_start=True")
-        return ", ".join(given)
-
 
 class DualConeAggregator(GramianWeightedAggregator):
     """An aggregator whose weights come from a :class:`DualConeWeighting`."""
 
     weighting: DualConeWeighting
-
-    @property
-    def pref_vector(self) -> Tensor | None:
-        """How much each objective counts; None for the mean."""
-        return self.weighting.pref_vector
-
-    @pref_vector.setter
-    def pref_vector(self, value: Tensor | None) -> None:
-        self.weighting.pref_vector = value
-
-    @property
-    def projector(self) -> DualConeProjector:
-        """The solver."""
-        return self.weighting.projector
-
-    @projector.setter
-    def projector(self, value: DualConeProjector | None) -> None:
-        self.weighting.projector = value
-
-    @property
-    def warm_start(self) -> bool:
-        """Whether the active sets of the last call start the next."""
-        return self.weighting.warm_start
-
-    @warm_start.setter
-    def warm_start(self, value: bool) -> None:
-        self.weighting.warm_start = value
+    pref_vector = OfWeighting(DualConeWeighting.pref_vector)
+    projector = OfWeighting(DualConeWeighting.projector)
+    warm_start = OfWeighting(DualConeWeighting.warm_start)
 
     def reset(self) -> None:
         """Forget the active sets of the last call."""
         self.weighting.reset()
-
-    def extra_repr(self) -> str:
-        """Return the parameters that are not the default."""
-        return self.weighting.extra_repr()

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from torchjd.aggregation import Traits
 from torchjd.linalg import DualConeProjector
 
 from ._dual_cone_weighting import DualConeAggregator, DualConeWeighting
@@ -59,6 +60,8 @@ class DualProj(DualConeAggregator):
     >>> DualProj()(torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]]))
     tensor([0.5556, 1.1111, 1.1111])
     """
+
+    traits = Traits(no_conflict=True, permutation=True, cost="m^2 n + m^3", on_device=True)
 
     def __init__(
         self,

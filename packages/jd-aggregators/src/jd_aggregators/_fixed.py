@@ -3,7 +3,12 @@
 import torch
 from torch import Tensor
 
-from torchjd.aggregation import MatrixWeighting
+from torchjd.aggregation import MatrixWeighting, Traits
+
+SYMMETRIC = Traits(
+    permutation=True, linear_under_scaling=True, cost="m n", on_device=True, compiles=True
+)
+"""Of methods that give every row the same weight."""
 
 
 def weight_dtype(matrix: Tensor) -> torch.dtype:
@@ -15,3 +20,4 @@ class RowCountWeighting(MatrixWeighting):
     """Weights that depend on the number of rows alone: any matrix of the objectives will do."""
 
     needs = "row count"
+    degree = 0.0

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from torchjd.aggregation import GeneralizedWeighting, Weighting
+from torchjd.aggregation import GeneralizedWeighting, Traits, Weighting
 from torchjd.linalg import PSDMatrix, flatten_gramian
 
 
@@ -12,7 +12,8 @@ class Flattening(GeneralizedWeighting):
     A generalized Gramian of shape ``[d1, ..., dk, dk, ..., d1]`` becomes a Gramian of shape
     ``[m, m]``, with ``m = d1 * ... * dk``; its weights come back in shape ``[d1, ..., dk]``.
 
-    :param weighting: A weighting that works from a Gramian.
+    :param weighting: A weighting that works from a Gramian. The values of the objectives, if it
+        needs them, are flattened too.
     :raises TypeError: If ``weighting`` is none.
 
     >>> import torch
@@ -23,16 +24,22 @@ class Flattening(GeneralizedWeighting):
     (torch.Size([16, 2, 2, 16]), torch.Size([16, 2]))
     """
 
+    traits = Traits(permutation=True, on_device=True, compiles=True)
+
     def __init__(self, weighting: Weighting[PSDMatrix]) -> None:
         super().__init__()
-        if not isinstance(weighting, Weighting) or isinstance(weighting, GeneralizedWeighting):
+        flat = isinstance(weighting, Weighting) and not isinstance(weighting, GeneralizedWeighting)
+        if not flat or weighting.needs not in ("gramian", "row count"):
             raise TypeError(
                 "`weighting` must be a weighting that works from a Gramian. Got "
                 f"{type(weighting).__name__}. Pass an instance, for instance `UPGradWeighting()`."
             )
         self.weighting = weighting
+        self.needs_losses = weighting.needs_losses
+        self.degree = weighting.degree
 
-    def forward(self, generalized_gramian: Tensor, /) -> Tensor:
+    def forward(self, generalized_gramian: Tensor, /, *, losses: Tensor | None = None) -> Tensor:
         """Return the weights, of shape ``[d1, ..., dk]``."""
         shape = generalized_gramian.shape[: generalized_gramian.ndim // 2]
-        return self.weighting(flatten_gramian(generalized_gramian)).reshape(shape)
+        gramian = flatten_gramian(generalized_gramian)
+        return self.weighting(gramian, losses=losses).reshape(shape)

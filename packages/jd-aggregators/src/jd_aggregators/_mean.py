@@ -6,7 +6,7 @@ from torch import Tensor
 from torchjd.aggregation import WeightedAggregator
 from torchjd.linalg import Matrix
 
-from ._fixed import RowCountWeighting, weight_dtype
+from ._fixed import SYMMETRIC, RowCountWeighting, weight_dtype
 
 
 class MeanWeighting(RowCountWeighting):
@@ -32,6 +32,8 @@ class Mean(WeightedAggregator):
     >>> Mean()(torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]]))
     tensor([1., 1., 1.])
     """
+
+    traits = SYMMETRIC
 
     def __init__(self) -> None:
         super().__init__(MeanWeighting())

@@ -2,34 +2,22 @@
 
 from torchjd.plugins import hookimpl
 
+from ._table import places
+
 
 @hookimpl
 def torchjd_aggregators() -> dict[str, str]:
     """Return the public name and the place of each aggregator and weighting."""
-    return {
-        "Constant": "jd_aggregators:Constant",
-        "ConstantWeighting": "jd_aggregators:ConstantWeighting",
-        "DualProj": "jd_aggregators:DualProj",
-        "DualProjWeighting": "jd_aggregators:DualProjWeighting",
-        "Flattening": "jd_aggregators:Flattening",
-        "Mean": "jd_aggregators:Mean",
-        "MeanWeighting": "jd_aggregators:MeanWeighting",
-        "Random": "jd_aggregators:Random",
-        "RandomWeighting": "jd_aggregators:RandomWeighting",
-        "Sum": "jd_aggregators:Sum",
-        "SumWeighting": "jd_aggregators:SumWeighting",
-        "UPGrad": "jd_aggregators:UPGrad",
-        "UPGradWeighting": "jd_aggregators:UPGradWeighting",
-    }
+    return places("jd_aggregators.aggregators")
 
 
 @hookimpl
 def torchjd_projectors() -> dict[str, str]:
     """Return the public name and the place of each projector and solver."""
-    return {
-        "ActiveSetProjector": "jd_aggregators:ActiveSetProjector",
-        "ExactProjector": "jd_aggregators:ExactProjector",
-        "MinNormSolver": "jd_aggregators:MinNormSolver",
-        "QuadprogProjector": "jd_aggregators:QuadprogProjector",
-        "ResidentProjector": "jd_aggregators:ResidentProjector",
-    }
+    return places("jd_aggregators.projectors")
+
+
+@hookimpl
+def torchjd_scalarizers() -> dict[str, str]:
+    """Return the public name and the place of each scalarizer."""
+    return places("jd_aggregators.scalarizers")

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 
-def check_preference(pref_vector: Tensor | None) -> Tensor | None:
+def check_preference(pref_vector: Tensor | None, name: str) -> Tensor | None:
     """Return ``pref_vector`` if it is None or a vector of weights that are finite and at least 0.
 
+    :param pref_vector: What the user passed.
+    :param name: The user's own name for it.
     :raises TypeError: If it is no floating-point tensor.
     :raises ValueError: If it is no vector, or an entry is negative or not finite.
     """
@@ -14,15 +16,15 @@ def check_preference(pref_vector: Tensor | None) -> Tensor | None:
         return None
     if not isinstance(pref_vector, Tensor) or not pref_vector.is_floating_point():
         found = pref_vector.dtype if isinstance(pref_vector, Tensor) else type(pref_vector).__name__
-        raise TypeError(f"`pref_vector` must be a floating-point tensor or None. Got {found}.")
+        raise TypeError(f"`{name}` must be a floating-point tensor or None. Got {found}.")
     if pref_vector.ndim != 1 or pref_vector.numel() == 0:
         raise ValueError(
-            "`pref_vector` must have one entry per objective, in one dimension. "
+            f"`{name}` must have one entry per objective, in one dimension. "
             f"Got shape {list(pref_vector.shape)}."
         )
     if not bool((torch.isfinite(pref_vector) & (pref_vector >= 0)).all()):
         raise ValueError(
-            "`pref_vector` must have entries that are finite and at least 0. "
+            f"`{name}` must have entries that are finite and at least 0. "
             f"Got {pref_vector.tolist()}."
         )
     return pref_vector.detach().clone()

@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
-from torchjd.aggregation import WeightedAggregator
+from torchjd.aggregation import Traits, WeightedAggregator
 from torchjd.linalg import Matrix
 
+from ._drawing import Drawing
 from ._fixed import RowCountWeighting, weight_dtype
+from ._settings import OfWeighting
 
 
-class RandomWeighting(RowCountWeighting):
+class RandomWeighting(Drawing, RowCountWeighting):
     r"""Give positive random weights that sum to 1.
 
     .. math:: w = \operatorname{softmax}(x), \qquad x \sim \mathcal{N}(0, I_m)
@@ -29,34 +31,10 @@ class RandomWeighting(RowCountWeighting):
     (torch.Size([3]), True, 1.0)
     """
 
-    def __init__(self, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.generator = generator
-
-    @property
-    def generator(self) -> torch.Generator:
-        """Where the weights come from."""
-        return self._generator
-
-    @generator.setter
-    def generator(self, value: torch.Generator | None) -> None:
-        if value is None:
-            value = torch.Generator("cpu")
-            value.seed()
-        if not isinstance(value, torch.Generator):
-            raise TypeError(
-                f"`generator` must be a torch.Generator or None. Got {type(value).__name__}."
-            )
-        if value.device.type != "cpu":
-            raise ValueError(f"`generator` must be on the CPU. Got one on {value.device}.")
-        self._generator = value
-
     def forward(self, matrix: Matrix, /) -> Tensor:
         """Return the weights, of shape ``[m]``."""
-        draws = torch.randn(
-            matrix.shape[0], generator=self._generator, dtype=torch.float64, device="cpu"
-        )
-        return draws.softmax(dim=0).to(matrix.device, weight_dtype(matrix))
+        draws = self.normal(matrix.shape[0], like=matrix.new_empty(0, dtype=weight_dtype(matrix)))
+        return draws.softmax(dim=0)
 
 
 class Random(WeightedAggregator):
@@ -79,16 +57,8 @@ class Random(WeightedAggregator):
     tensor([1., 1.])
     """
 
-    weighting: RandomWeighting
+    traits = Traits(random=True, cost="m n", on_device=True)
+    generator = OfWeighting(RandomWeighting.generator)
 
     def __init__(self, generator: torch.Generator | None = None) -> None:
         super().__init__(RandomWeighting(generator))
-
-    @property
-    def generator(self) -> torch.Generator:
-        """Where the weights come from."""
-        return self.weighting.generator
-
-    @generator.setter
-    def generator(self, value: torch.Generator | None) -> None:
-        self.weighting.generator = value

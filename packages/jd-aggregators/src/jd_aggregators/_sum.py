@@ -6,7 +6,7 @@ from torch import Tensor
 from torchjd.aggregation import WeightedAggregator
 from torchjd.linalg import Matrix
 
-from ._fixed import RowCountWeighting, weight_dtype
+from ._fixed import SYMMETRIC, RowCountWeighting, weight_dtype
 
 
 class SumWeighting(RowCountWeighting):
@@ -31,6 +31,8 @@ class Sum(WeightedAggregator):
     >>> Sum()(torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]]))
     tensor([2., 2., 2.])
     """
+
+    traits = SYMMETRIC
 
     def __init__(self) -> None:
         super().__init__(SumWeighting())

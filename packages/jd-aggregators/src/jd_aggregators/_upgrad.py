@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from torchjd.aggregation import Traits
 from torchjd.linalg import DualConeProjector
 
 from ._dual_cone_weighting import DualConeAggregator, DualConeWeighting
@@ -64,6 +65,14 @@ class UPGrad(DualConeAggregator):
     >>> UPGrad()(torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]]))
     tensor([0.2924, 1.9006, 1.9006])
     """
+
+    traits = Traits(
+        no_conflict=True,
+        permutation=True,
+        linear_under_scaling=True,
+        cost="m^2 n + m^4",
+        on_device=True,
+    )
 
     def __init__(
         self,

@@ -1,8 +1,10 @@
 """Jacobian descent with PyTorch: train on many objectives, none at the expense of another."""
 
-from importlib.metadata import PackageNotFoundError as _NotFound
-from importlib.metadata import distribution as _distribution
-from importlib.metadata import version as _version
+from importlib.metadata import (
+    PackageNotFoundError as _NotFound,
+    distribution as _distribution,
+    version as _version,
+)
 
 try:
     _distribution("torchjd")

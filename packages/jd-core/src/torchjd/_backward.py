@@ -4,9 +4,12 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from torchjd._autograd._gradients import add_to_grads
 from torchjd.aggregation import Aggregator
+from torchjd.aggregation._inputs import require_inputs
 from torchjd.autojac._differentiate import Names, differentiate
 from torchjd.autojac._jac_to_grad import aggregate, check_aggregator
+from torchjd.autojac._objectives import values
 from torchjd.distributed._local import require_single_process
 
 
@@ -18,12 +21,14 @@ def backward(
     jac_tensors: Tensor | Iterable[Tensor] | None = None,
     retain_graph: bool = False,
     parallel_chunk_size: int | None = None,
+    cross_gramian: Tensor | None = None,
 ) -> Tensor | None:
     r"""Compute the Jacobian of ``tensors``, aggregate it, and add the result to ``.grad``.
 
     With :math:`J` the Jacobian of the flattened ``tensors`` with respect to all of ``inputs``, the
     parts of :math:`\mathcal{A}(J)` are added to the ``.grad`` of each input. No ``.jac`` is written
-    or read. Source: Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
+    or read. An aggregator that needs the values of the objectives is given them. Source: Quinton
+    and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
 
     :param tensors: What to differentiate, of any shapes; usually the losses, one row an element.
     :param inputs: The tensors whose ``.grad`` is written. None for all leaves of the graph.
@@ -33,8 +38,11 @@ def backward(
     :param retain_graph: Whether to keep the graph for another backward pass.
     :param parallel_chunk_size: The most rows to differentiate at a time; 1 for row by row.
         Default: chosen by the size of the graph.
+    :param cross_gramian: The Gramian across two batches, of shape ``[m, m]``, for aggregators that
+        need it: see :func:`torchjd.linalg.cross_gramian`.
     :returns: The weights, of shape ``[m]`` and at least float32, if the aggregator has them.
-    :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating.
+    :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating;
+        or if ``cross_gramian`` is missing and the aggregator needs it.
     :raises ValueError: If a tensor does not require grad, is empty, or has a wrong shape; or an
         input appears twice.
     :raises RuntimeError: If the graph was freed, holds a reentrant checkpoint, or a compiled region
@@ -51,7 +59,8 @@ def backward(
     """
     require_single_process("torchjd.backward")
     check_aggregator(aggregator)
-    written, jacobians = differentiate(
+    require_inputs(aggregator, losses=True, cross_gramian=cross_gramian is not None)
+    found = differentiate(
         tensors,
         inputs,
         jac_tensors,
@@ -59,6 +68,9 @@ def backward(
         retain_graph=retain_graph,
         parallel_chunk_size=parallel_chunk_size,
     )
-    commit, weights = aggregate(written, jacobians, aggregator)
-    commit()
+    losses = values(found.outputs, found.cotangents) if aggregator.needs_losses else None
+    parts, weights = aggregate(
+        found.jacobians, aggregator, {"losses": losses, "cross_gramian": cross_gramian}
+    )
+    add_to_grads(found.inputs, parts)()
     return weights

@@ -1,21 +1,16 @@
 """The command line: what is installed, for people and for ``grep``."""
 
 import argparse
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-from torchjd.plugins import Plugin, PluginWarning, list_plugins
+from torchjd import aggregation, scalarization
+from torchjd.plugins import Plugin, PluginError, PluginWarning, list_plugins
 
-
-class Row(NamedTuple):
-    """One line of the table of plugins."""
-
-    name: str
-    kind: str
-    dist: str
-    version: str
-    status: str
+from . import _plugin_table
+from ._cli_table import print_table
+from ._method_table import row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,65 +26,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="List every name that an installed plugin offers, and every plugin that was "
         "left out, with the reason. TORCHJD_PLUGINS, a list of distributions separated by commas, "
         "limits which are loaded.",
-    )
-    parser.parse_args(arguments)
+    ).set_defaults(show=_show_plugins)
+    commands.add_parser(
+        "methods",
+        help="list the methods, with what each reads, remembers and guarantees",
+        description="List every method, under the module of torchjd that has it: what it reads of "
+        "the objectives, the size of what it remembers between calls, what it guarantees, whether "
+        "a GPU works without the host, and whether torch.compile traces it whole.",
+    ).set_defaults(show=_show_methods)
+    show = parser.parse_args(arguments).show
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PluginWarning)  # the table says it
+        warnings.simplefilter("ignore", PluginWarning)  # the table of plugins says it
         plugins = list_plugins()
     if plugins:
-        _print(table(plugins))
-    else:
-        print("No plugin is installed: `pip install jd-aggregators`.")
+        return int(show(plugins))
+    print("No plugin is installed: `pip install jd-aggregators`.")
     return 0
 
 
-def table(plugins: Iterable[Plugin]) -> list[Row]:
-    """Return a row for each offered name, and one for each plugin that offers none."""
-    plugins = list(plugins)
-    owners: dict[tuple[str, str], list[Plugin]] = {}
+def _show_plugins(plugins: Iterable[Plugin]) -> int:
+    print_table(_plugin_table.PluginRow._fields, _plugin_table.rows(plugins))
+    return 0
+
+
+def _show_methods(plugins: Iterable[Plugin]) -> int:
     for plugin in plugins:
-        for kind, names in plugin.names.items():
-            for name in names:
-                owners.setdefault((kind, name), []).append(plugin)
-    rows = []
-    for plugin in plugins:
-        offered = [(kind, name) for kind, names in plugin.names.items() for name in sorted(names)]
-        for kind, name in offered:
-            others = [other for other in owners[kind, name] if other is not plugin]
-            rows.append(Row(name, kind, plugin.dist, plugin.version, _conflict(others) or "ok"))
-        if not offered:
-            status = f"{plugin.status}: {plugin.error or 'offers nothing'}"
-            rows.append(Row("-", "-", plugin.dist, plugin.version, status))
-    return rows
-
-
-def _conflict(others: Iterable[Plugin]) -> str:
-    listed = ", ".join(f"{other.dist} {other.version}" for other in others)
-    return f"conflict: {listed} offers it too" if listed else ""
-
-
-def _print(rows: Sequence[Row]) -> None:
-    if not _print_rich(rows):
-        cells = [Row._fields, *rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for row in cells:
-            line = "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True))
-            print(line.rstrip())
-
-
-def _print_rich(rows: Sequence[Row]) -> bool:
-    """Print a table that fits the terminal; return False where there is none, or no rich."""
+        if plugin.status == "failed":
+            print(f"Left out: {plugin.dist} {plugin.version}: {plugin.error}", file=sys.stderr)
     try:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        return False
-    console = Console()
-    if not console.is_terminal:  # a pipe gets whole lines
-        return False
-    shown = Table(*Row._fields)
-    for row in rows:
-        shown.add_row(*(Text(cell, overflow="fold") for cell in row))
-    console.print(shown)
-    return True
+        rows = [*map(row, aggregation.methods()), *map(row, scalarization.methods())]
+    except PluginError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if not rows:
+        print("No plugin offers a method: `python -m torchjd plugins` shows what there is.")
+        return 0
+    columns = ("name", "kind", "input", "state", "guarantees", "on_device", "compiles")
+    header = [column.replace("_", " ") for column in columns]
+    print_table(header, [[getattr(line, column) for column in columns] for line in rows])
+    return 0

@@ -6,24 +6,16 @@ asked for. :func:`torchjd.plugins.list_plugins` shows who offers what.
 
 from typing import TYPE_CHECKING
 
-from ._aggregator import Aggregator, GramianWeightedAggregator, WeightedAggregator
+from ._aggregator import Aggregator
+from ._gramian_weighted_aggregator import GramianWeightedAggregator
+from ._methods import Method, methods
 from ._stateful import Stateful
+from ._traits import Traits
+from ._weighted_aggregator import WeightedAggregator
 from ._weighting import GeneralizedWeighting, GramianWeighting, MatrixWeighting, Weighting
 
 if TYPE_CHECKING:  # what the first-party plugin offers, for type checkers and editors
-    from jd_aggregators import Constant as Constant
-    from jd_aggregators import ConstantWeighting as ConstantWeighting
-    from jd_aggregators import DualProj as DualProj
-    from jd_aggregators import DualProjWeighting as DualProjWeighting
-    from jd_aggregators import Flattening as Flattening
-    from jd_aggregators import Mean as Mean
-    from jd_aggregators import MeanWeighting as MeanWeighting
-    from jd_aggregators import Random as Random
-    from jd_aggregators import RandomWeighting as RandomWeighting
-    from jd_aggregators import Sum as Sum
-    from jd_aggregators import SumWeighting as SumWeighting
-    from jd_aggregators import UPGrad as UPGrad
-    from jd_aggregators import UPGradWeighting as UPGradWeighting
+    from jd_aggregators.aggregators import *  # noqa: F403  (a table of names)
 
 __all__ = [
     "Aggregator",
@@ -31,9 +23,12 @@ __all__ = [
     "GramianWeightedAggregator",
     "GramianWeighting",
     "MatrixWeighting",
+    "Method",
     "Stateful",
+    "Traits",
     "WeightedAggregator",
     "Weighting",
+    "methods",
 ]
 
 if not TYPE_CHECKING:  # hidden from type checkers, for whom it would make any misspelt name `Any`

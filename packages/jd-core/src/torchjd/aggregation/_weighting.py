@@ -1,17 +1,18 @@
 """Weightings: from a matrix of the objectives to one weight an objective."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from torchjd.linalg import Matrix, PSDMatrix
-from torchjd.linalg._checks import as_generalized_gramian, as_gramian, as_matrix
+from torchjd.linalg._checks import as_generalized_gramian, as_gramian, as_matrix, as_square
+
+from ._inputs import Losses, Needs, as_losses
+from ._traits import Traits
 
 _T_contra = TypeVar("_T_contra", contravariant=True, bound=Tensor)
-
-Needs = Literal["jacobian", "gramian", "row count"]
 
 
 class Weighting(nn.Module, ABC, Generic[_T_contra]):
@@ -21,27 +22,53 @@ class Weighting(nn.Module, ABC, Generic[_T_contra]):
     :class:`GeneralizedWeighting`, which check the input, and implement :meth:`forward`.
 
     :cvar needs: What ``forward`` reads: ``"jacobian"``, the whole matrix :math:`J`; ``"gramian"``,
-        :math:`J J^\top` alone; ``"row count"``, only how many rows there are. The engines compute
-        no more than that.
+        :math:`J J^\top` alone; ``"cross gramian"``, :math:`J_1 J_2^\top` of two independent
+        batches; ``"row count"``, only how many rows there are. The engines compute no more than
+        that.
+    :cvar needs_losses: Whether ``forward`` also takes the values of the objectives, of shape
+        ``[m]``, as the keyword ``losses``.
+    :cvar degree: The :math:`k` for which the weights of :math:`s J` are :math:`s^k` times those of
+        :math:`J`, for every s > 0: 0 where scale plays no part. None where there is no such
+        number. Where there is, aggregators scale a Jacobian whose squares leave the range of its
+        dtype.
+    :cvar traits: What the weighting guarantees and costs.
     """
 
-    needs: ClassVar[Needs] = "jacobian"
+    needs: Needs = "jacobian"
+    needs_losses: bool = False
+    degree: float | None = None
+    traits: ClassVar[Traits] = Traits()
 
     @abstractmethod
-    def forward(self, stat: _T_contra, /) -> Tensor:
-        """Return the weights; ``stat`` has been checked."""
+    def forward(self, stat: _T_contra, /, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the weights; ``stat``, and ``losses`` if they are needed, have been checked."""
 
-    def _check(self, stat: object) -> Tensor:
+    def check(self, stat: object) -> Tensor:
         """Return ``stat``, or raise what is wrong with it."""
+        if self.needs == "cross gramian":
+            return as_square(stat, "cross_gramian")
         return as_matrix(stat, "matrix")
 
-    def __call__(self, stat: Tensor, /) -> Tensor:
-        """Check ``stat``, then return the weights, through the module's hooks.
+    def _count(self, stat: Tensor) -> int:
+        """Return how many objectives ``stat`` is of."""
+        return stat.shape[0]
 
-        :raises TypeError: If ``stat`` is not a real floating-point tensor.
-        :raises ValueError: If its shape is not the one required.
+    def __call__(self, stat: Tensor, /, *, losses: Losses | None = None) -> Tensor:
+        """Check the inputs, then return the weights, through the module's hooks.
+
+        :param stat: The matrix.
+        :param losses: The values of the objectives, one element a row; needed by some methods, and
+            ignored by the others.
+        :raises TypeError: If ``stat`` is not a real floating-point tensor, or ``losses`` are needed
+            and missing.
+        :raises ValueError: If a shape is not the one required.
         """
-        result: Tensor = super().__call__(self._check(stat))
+        checked = self.check(stat)
+        if self.needs_losses:
+            values = as_losses(losses, self._count(checked), type(self).__name__)
+            with_losses: Tensor = super().__call__(checked, losses=values)
+            return with_losses
+        result: Tensor = super().__call__(checked)
         return result
 
 
@@ -72,9 +99,9 @@ class GramianWeighting(Weighting[PSDMatrix]):
     tensor([0.2500, 0.5000])
     """
 
-    needs: ClassVar[Needs] = "gramian"
+    needs: Needs = "gramian"
 
-    def _check(self, stat: object) -> Tensor:
+    def check(self, stat: object) -> Tensor:
         return as_gramian(stat, "gramian")
 
 
@@ -85,10 +112,13 @@ class GeneralizedWeighting(Weighting[Tensor]):
     :func:`torchjd.linalg.flatten_gramian` explains.
     """
 
-    needs: ClassVar[Needs] = "gramian"
+    needs: Needs = "gramian"
 
-    def _check(self, stat: object) -> Tensor:
+    def check(self, stat: object) -> Tensor:
         return as_generalized_gramian(stat, "generalized_gramian")
+
+    def _count(self, stat: Tensor) -> int:
+        return stat.shape[: stat.ndim // 2].numel()
 
 
 def check_weights(weights: Any, m: int, weighting: nn.Module) -> Tensor:

@@ -24,6 +24,7 @@ from ._plan import Plan, make_plan
 from ._report import Report, make_report
 from ._step import Result, execute
 from ._watch import Recorder, Watch
+from ._weighing import as_weigher
 from ._weighted import bytes_to_keep, from_uses, why_ordinary
 
 
@@ -101,6 +102,7 @@ class Engine:
         weighting: Callable[[Tensor], Tensor],
         *,
         retain_graph: bool = False,
+        cross_gramian: Tensor | None = None,
     ) -> Tensor:
         r"""Add the weighted gradient :math:`J^\top w` to ``.grad``, and return the weights.
 
@@ -115,10 +117,15 @@ class Engine:
         :param weighting: From their generalized Gramian to one weight each: a weighting of
             Gramians for a vector of losses, else a generalized one, such as
             :class:`~torchjd.aggregation.Flattening`.
+            A weighting that needs the values of the objectives is given ``output``.
         :param retain_graph: Whether to keep the graph for another backward pass.
+        :param cross_gramian: The Gramian across two batches, of shape ``[m, m]``, for weightings
+            that read it in place of the Gramian: see :func:`torchjd.linalg.cross_gramian`. For
+            those, and for those that read no more than the number of losses, no Gramian is
+            computed.
         :returns: The weights, of shape ``[d1, ..., dk]``.
         :raises TypeError: If ``output`` is not a real floating-point tensor, or ``weighting`` does
-            not return one.
+            not return one; or if it needs ``cross_gramian`` and that is missing.
         :raises ValueError: If ``output`` does not require grad, is empty, or lacks ``batch_dim``;
             or if the weights do not have its shape.
         :raises RuntimeError: As for :meth:`compute_gramian`; or if a process group of several
@@ -136,18 +143,22 @@ class Engine:
         """
         require_single_process("torchjd.autogram.Engine.backward")
         check_weighting(weighting)
+        weigh = as_weigher(weighting, cross_gramian)
+        if not weigh.reads_gramian:
+            with _computing(output):
+                check_output(output, self._batch_dim)
+            weights = check_weights(weigh.without_gramian(output), output).detach()
+            return _pull_back(output, weights, retain_graph)
         with _computing(output):
             plan, reuse = self._plan_backward(output)
             keep = _UNLIMITED if reuse else 0
             result = self._execute(plan, keep, retain_graph or not reuse, Watch())
-        weights = weighting(generalized(result.gramian, output.shape))
+        weights = weigh(generalized(result.gramian, output.shape), output)
         weights = check_weights(weights, output).detach()
-        if reuse and plan.losses is not None:
-            with _computing(output):
-                from_uses(result.kept, plan.losses, weights.to(plan.dtype))()
-        else:
-            cotangent = weights.to(device=output.device, dtype=output.dtype)
-            torch.autograd.backward(output, cotangent, retain_graph=retain_graph)
+        if not reuse or plan.losses is None:
+            return _pull_back(output, weights, retain_graph)
+        with _computing(output):
+            from_uses(result.kept, plan.losses, weights.to(plan.dtype))()
         return weights
 
     def check(self, output: Tensor) -> Report:
@@ -214,6 +225,13 @@ class Engine:
 
 # Reuse is decided on before the pass: within it, everything is kept.
 _UNLIMITED = 1 << 62
+
+
+def _pull_back(output: Tensor, weights: Tensor, retain_graph: bool) -> Tensor:
+    """Add the weighted gradient to ``.grad`` by an ordinary backward pass; return the weights."""
+    cotangent = weights.to(device=output.device, dtype=output.dtype)
+    torch.autograd.backward(output, cotangent, retain_graph=retain_graph)
+    return weights
 
 
 @contextmanager

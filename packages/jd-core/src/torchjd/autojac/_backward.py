@@ -46,13 +46,13 @@ def backward(
     tensor([[1., 1.],
             [2., 1.]])
     """
-    written, jacobians = differentiate(
+    found = differentiate(
         tensors,
         inputs,
         jac_tensors,
         names=Names("tensors", "inputs", "jac_tensors"),
         retain_graph=retain_graph,
         parallel_chunk_size=parallel_chunk_size,
-        check=lambda found, m: check_jacobian_room(found, m, "inputs"),
+        check=lambda written, m: check_jacobian_room(written, m, "inputs"),
     )
-    add_to_jacobians(written, jacobians)()
+    add_to_jacobians(found.inputs, found.jacobians)()

@@ -21,6 +21,22 @@ class Names(NamedTuple):
     cotangents: str
 
 
+class Differentiated(NamedTuple):
+    """The Jacobian, and what it is that of.
+
+    :ivar inputs: With respect to which tensors.
+    :ivar jacobians: For each, a tensor of shape ``[m, *input.shape]``.
+    :ivar outputs: What was differentiated.
+    :ivar cotangents: For each output, a tensor of shape ``[m, *output.shape]``; None for the
+        identity.
+    """
+
+    inputs: Sequence[Tensor]
+    jacobians: list[Tensor]
+    outputs: Sequence[Tensor]
+    cotangents: Sequence[Tensor] | None
+
+
 def differentiate(
     outputs: Tensor | Iterable[Tensor],
     inputs: Tensor | Iterable[Tensor] | None,
@@ -30,8 +46,8 @@ def differentiate(
     retain_graph: bool,
     parallel_chunk_size: int | None,
     check: Callable[[Sequence[Tensor], int], None] | None = None,
-) -> tuple[Sequence[Tensor], list[Tensor]]:
-    """Return the inputs, and the Jacobian with respect to each, of shape ``[m, *input.shape]``.
+) -> Differentiated:
+    """Return the Jacobian of ``outputs`` with respect to each of ``inputs``.
 
     :param outputs: What to differentiate.
     :param inputs: With respect to which tensors; None for all leaves of the graph.
@@ -63,4 +79,5 @@ def differentiate(
     )
     if check is not None:
         check(targets, rows.m)
-    return targets, jacobian(rows, targets, graph, retain_graph=retain_graph, chunk_size=chunk_size)
+    jacobians = jacobian(rows, targets, graph, retain_graph=retain_graph, chunk_size=chunk_size)
+    return Differentiated(targets, jacobians, to_differentiate, starts)

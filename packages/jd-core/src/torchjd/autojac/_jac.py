@@ -44,7 +44,7 @@ def jac(
     (tensor([[1., 1.],
             [2., 1.]]),)
     """
-    _, jacobians = differentiate(
+    found = differentiate(
         outputs,
         inputs,
         jac_outputs,
@@ -52,4 +52,4 @@ def jac(
         retain_graph=retain_graph,
         parallel_chunk_size=parallel_chunk_size,
     )
-    return tuple(jacobians)
+    return tuple(found.jacobians)

@@ -1,11 +1,13 @@
 """From ``.jac`` to ``.grad``."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
 from torch import Tensor
 
-from torchjd._autograd._gradients import Commit, add_to_grads
-from torchjd.aggregation import Aggregator, WeightedAggregator, Weighting
+from torchjd._autograd._gradients import add_to_grads
+from torchjd.aggregation import Aggregator, GramianWeightedAggregator, Weighting
+from torchjd.aggregation._inputs import Losses, require_inputs
 from torchjd.distributed._local import require_single_process
 
 from ._accumulation import stored_jacobian
@@ -19,6 +21,8 @@ def jac_to_grad(
     *,
     retain_jac: bool = False,
     optimize_gramian_computation: bool | None = None,
+    losses: Losses | None = None,
+    cross_gramian: Tensor | None = None,
 ) -> Tensor | None:
     r"""Aggregate the Jacobian in the ``.jac`` of ``tensors`` into their ``.grad``.
 
@@ -33,10 +37,15 @@ def jac_to_grad(
     :param optimize_gramian_computation: Whether the aggregator gets by without the whole Jacobian
         in one tensor. Default: where it can. False calls it on the whole, as a forward hook on it
         also does.
+    :param losses: The values of the objectives, one element a row, for aggregators that need them.
+    :param cross_gramian: The Gramian across two batches, of shape ``[m, m]``, for aggregators that
+        need it: see :func:`torchjd.linalg.cross_gramian`.
     :returns: The weights, of shape ``[m]`` and at least float32, if the aggregator has them.
-    :raises TypeError: If ``tensors`` is no tensor or iterable of tensors, or ``aggregator`` none.
+    :raises TypeError: If ``tensors`` is no tensor or iterable of tensors, or ``aggregator`` none;
+        or if an input is missing that the aggregator needs.
     :raises ValueError: If a tensor has no ``.jac``, or one that does not fit the others; or if
-        ``optimize_gramian_computation`` is True and the aggregator does not work from the Gramian.
+        ``optimize_gramian_computation`` is True and the aggregator does not work from the Gramian;
+        or if ``losses`` or ``cross_gramian`` do not fit the number of rows.
     :raises RuntimeError: If a process group of several ranks is initialised, outside
         :func:`torchjd.distributed.local`.
 
@@ -52,7 +61,8 @@ def jac_to_grad(
     """
     require_single_process("torchjd.autojac.jac_to_grad")
     check_aggregator(aggregator)
-    if optimize_gramian_computation and not _has_gramian(aggregator):
+    require_inputs(aggregator, losses=losses is not None, cross_gramian=cross_gramian is not None)
+    if optimize_gramian_computation and not _gets_by_with_gramian(aggregator):
         raise ValueError(
             "`optimize_gramian_computation=True` needs an aggregator that works from the Gramian. "
             f"Got {aggregator!r}. Leave it out: it is done wherever it can be."
@@ -60,36 +70,36 @@ def jac_to_grad(
     targets = as_inputs(tensors, "tensors")
     jacobians = _jacobians(targets)
     whole = optimize_gramian_computation is False
-    commit, weights = aggregate(targets, jacobians, aggregator, whole=whole)
-    commit()
+    inputs: Inputs = {"losses": losses, "cross_gramian": cross_gramian}
+    parts, weights = aggregate(jacobians, aggregator, inputs, whole=whole)
+    add_to_grads(targets, parts)()
     if not retain_jac:
         for tensor in targets:
             del tensor.jac  # type: ignore[attr-defined]
     return weights
 
 
-def aggregate(
-    tensors: Sequence[Tensor],
-    jacobians: Sequence[Tensor],
-    aggregator: Aggregator,
-    *,
-    whole: bool = False,
-) -> tuple[Commit, Tensor | None]:
-    """Aggregate Jacobians; return what adds the parts to ``.grad``, and the weights if any.
+class Inputs(TypedDict):
+    """What an aggregator may need beside the Jacobian; :class:`Aggregator` explains."""
 
-    :param tensors: Whose ``.grad`` will be written.
+    losses: Losses | None
+    cross_gramian: Tensor | None
+
+
+def aggregate(
+    jacobians: Sequence[Tensor], aggregator: Aggregator, inputs: Inputs, *, whole: bool = False
+) -> tuple[list[Tensor], Tensor | None]:
+    """Aggregate Jacobians; return the part of each, in storage of its own, and the weights if any.
+
     :param jacobians: For each tensor, its Jacobian, of shape ``[m, *tensor.shape]``.
     :param aggregator: How to combine the rows.
+    :param inputs: What the aggregator may need beside them.
     :param whole: Whether the aggregator is called on the whole Jacobian in any case.
     """
-    blocks = [
-        jacobian.detach().reshape(jacobian.shape[0], tensor.numel())
-        for jacobian, tensor in zip(jacobians, tensors, strict=True)
-    ]
+    blocks = [j.detach().reshape(j.shape[0], j.shape[1:].numel()) for j in jacobians]
     aggregate_them = aggregator.aggregate_whole if whole else aggregator.aggregate_blocks
-    parts, weights = aggregate_them(blocks)
-    grads = [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
-    return add_to_grads(tensors, grads), weights
+    parts, weights = aggregate_them(blocks, **inputs)
+    return [p.view(j.shape[1:]) for p, j in zip(parts, jacobians, strict=True)], weights
 
 
 def check_aggregator(aggregator: object) -> None:
@@ -106,8 +116,9 @@ def check_aggregator(aggregator: object) -> None:
     raise TypeError(f"`aggregator` must be an Aggregator. Got {found}. {remedy}")
 
 
-def _has_gramian(aggregator: Aggregator) -> bool:
-    return isinstance(aggregator, WeightedAggregator) and aggregator.weighting.needs == "gramian"
+def _gets_by_with_gramian(aggregator: Aggregator) -> bool:
+    # One that reads it in some calls only needs less in the others.
+    return isinstance(aggregator, GramianWeightedAggregator) or aggregator.needs == "gramian"
 
 
 def _jacobians(tensors: Sequence[Tensor]) -> list[Tensor]:

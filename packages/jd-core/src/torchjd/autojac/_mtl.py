@@ -98,22 +98,43 @@ def differentiate_tasks(problem: MultiTaskProblem, retain_graph: bool) -> MultiT
 
 
 def _through_features(problem: MultiTaskProblem, retain_graph: bool) -> MultiTaskGradients:
-    split, m = problem.split, len(problem.losses)
-    cotangents = new_buffers(m, problem.features)
-    heads = _Heads()
-    for i, own_params in enumerate(split.tasks):
-        keep = retain_graph or split.heads.meets_later[i]
-        heads.add(
-            own_params, _write_row(problem, i, problem.features, own_params, cotangents, keep)
-        )
+    split = problem.split
+    above = differentiate_heads(problem, retain_graph)
     jacobians = jacobian(
-        GivenCotangents(problem.features, cotangents),
+        GivenCotangents(problem.features, above.jacobians),
         split.shared,
         split.trunk,
         retain_graph=retain_graph,
         chunk_size=problem.chunk_size,
     )
-    return MultiTaskGradients(split.shared, jacobians, heads.commit())
+    return MultiTaskGradients(split.shared, jacobians, above.commit_heads)
+
+
+def differentiate_heads(problem: MultiTaskProblem, retain_graph: bool) -> MultiTaskGradients:
+    """Differentiate every loss with respect to the features and to its own parameters.
+
+    The graph of the features is kept in any case.
+
+    :param problem: What to differentiate, of which the split is clean.
+    :param retain_graph: Whether to keep the graph of the heads.
+    :returns: The Jacobian with respect to the features in place of the shared parameters.
+    """
+    split = problem.split
+    cotangents = new_buffers(len(problem.losses), problem.features)
+    heads = _Heads()
+
+    def fill() -> None:
+        for i, own_params in enumerate(split.tasks):
+            keep = retain_graph or split.heads.meets_later[i]
+            heads.add(
+                own_params, _write_row(problem, i, problem.features, own_params, cotangents, keep)
+            )
+
+    if split.heads.compiled:
+        fill_checked(fill, lambda: _pull(problem, 0, problem.features, True), cotangents)
+    else:
+        fill()
+    return MultiTaskGradients(problem.features, cotangents, heads.commit())
 
 
 class _Heads:

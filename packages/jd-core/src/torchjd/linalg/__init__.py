@@ -6,17 +6,14 @@ first asked for.
 
 from typing import TYPE_CHECKING
 
+from ._cross_gramian import cross_gramian
 from ._dual_cone import DualConeProjector, Projection
 from ._kkt import KKTResidual, kkt_residual
 from ._reshape import flatten_gramian
 from ._types import Matrix, PSDMatrix
 
 if TYPE_CHECKING:  # what the first-party plugin offers, for type checkers and editors
-    from jd_aggregators import ActiveSetProjector as ActiveSetProjector
-    from jd_aggregators import ExactProjector as ExactProjector
-    from jd_aggregators import MinNormSolver as MinNormSolver
-    from jd_aggregators import QuadprogProjector as QuadprogProjector
-    from jd_aggregators import ResidentProjector as ResidentProjector
+    from jd_aggregators.projectors import *  # noqa: F403  (a table of names)
 
 __all__ = [
     "DualConeProjector",
@@ -24,6 +21,7 @@ __all__ = [
     "Matrix",
     "PSDMatrix",
     "Projection",
+    "cross_gramian",
     "flatten_gramian",
     "kkt_residual",
 ]

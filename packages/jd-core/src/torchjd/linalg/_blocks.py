@@ -57,32 +57,69 @@ class JacobianBlocks:
         return cast("Matrix", whole)
 
     @torch.no_grad()
-    def gramian(self) -> PSDMatrix:
-        r"""Return :math:`J J^\top / s^2`, with :math:`s = 1` wherever squares are within range.
+    def gramian(self, scale: Tensor | None = None) -> PSDMatrix:
+        r"""Return :math:`J J^\top / s^2`.
 
-        Elsewhere it is a power of two of the magnitude of :math:`J`, so that dividing by it is
-        exact; weights do not depend on it.
-
+        :param scale: s, or None for 1.
         :returns: A tensor of shape ``[m, m]`` on the device of the first block, of dtype float64
             (float32 on devices without float64).
         """
+        if scale is None and self._is_small():
+            rows = self.blocks[0].detach().to(wide_dtype(self.blocks[0].device))
+            return cast("PSDMatrix", rows @ rows.T)
         device = self.blocks[0].device
-        scale = self._scale()
-        gramian = torch.zeros(self.m, self.m, dtype=_wide(device), device=device)
+        gramian = torch.zeros(self.m, self.m, dtype=wide_dtype(device), device=device)
         for group in self._groups():
-            for chunk in _chunks(_joined(group)):
+            for chunk in _chunks(_joined(group), gramian.dtype):
                 rows = chunk if scale is None else chunk / scale.to(chunk.device)
                 gramian += (rows @ rows.T).to(device)
         return cast("PSDMatrix", gramian)
 
-    def combine(self, weights: Tensor) -> list[Tensor]:
+    @torch.no_grad()
+    def scale(self) -> Tensor | None:
+        """Return 1 where squares are within range, else a power of two near the largest entry.
+
+        Dividing by it is exact. None where it is sure to be 1.
+        """
+        if all(b.dtype.itemsize < wide_dtype(b.device).itemsize for b in self.blocks):
+            return None
+        device = self.blocks[0].device
+        largest = [
+            torch.linalg.vector_norm(b, ord=torch.inf).to(device, wide_dtype(device))
+            for b in self.blocks
+            if b.numel() > 0
+        ]
+        if not largest:
+            return None
+        top = torch.stack(largest).amax()
+        exponent = torch.frexp(top).exponent - 1
+        # That leaves room for the sum of many squares, and in float64 for rows 1e40 times shorter.
+        within = exponent.abs() <= _IN_RANGE[top.dtype]
+        usable = torch.isfinite(top) & (top > 0) & ~within
+        return torch.where(usable, torch.ldexp(torch.ones_like(top), exponent), 1.0)
+
+    def combine(self, weights: Tensor, *, exactly: bool = True) -> list[Tensor]:
         r"""Return :math:`w^\top J`, block by block.
 
         :param weights: A tensor of shape ``[m]``.
+        :param exactly: Whether the sums are formed in float64, as where large terms may cancel;
+            else in the dtype of the blocks, and at least float32.
         :returns: Tensors of shape ``[n_1], ..., [n_p]``, each of its block's dtype and device, in
             storage of its own.
         """
-        return [part for group in self._groups() for part in _combine(weights, group)]
+        block = self.blocks[0]
+        narrow = not exactly and block.dtype.itemsize >= 4
+        if len(self.blocks) == 1 and (narrow or self._is_small()):
+            dtype = block.dtype if narrow else wide_dtype(block.device)
+            if block.dtype is dtype:
+                return [weights.to(block.device, dtype) @ block]
+            return [(weights.to(block.device, dtype) @ block.to(dtype)).to(block.dtype)]
+        return [part for group in self._groups() for part in _combine(weights, group, exactly)]
+
+    def _is_small(self) -> bool:
+        """Return whether the Jacobian is one block, which fits into one chunk."""
+        block = self.blocks[0]
+        return len(self.blocks) == 1 and block.numel() <= _chunk_size(block.device)
 
     def _groups(self) -> Iterator[list[Tensor]]:
         """Yield neighbours that fit into one chunk together: many small blocks cost as one."""
@@ -96,27 +133,9 @@ class JacobianBlocks:
             group.append(block)
         yield group
 
-    def _scale(self) -> Tensor | None:
-        """Return 1, or a power of two near the largest entry; None where 1 is sure to do."""
-        if all(torch.finfo(b.dtype).bits < torch.finfo(_wide(b.device)).bits for b in self.blocks):
-            return None
-        device = self.blocks[0].device
-        largest = [
-            torch.linalg.vector_norm(b, ord=torch.inf).to(device, _wide(device))
-            for b in self.blocks
-            if b.numel() > 0
-        ]
-        if not largest:
-            return None
-        top = torch.stack(largest).amax()
-        exponent = torch.frexp(top).exponent - 1
-        # That leaves room for the sum of many squares, and in float64 for rows 1e40 times shorter.
-        within = exponent.abs() <= _IN_RANGE[top.dtype]
-        usable = torch.isfinite(top) & (top > 0) & ~within
-        return torch.where(usable, torch.ldexp(torch.ones_like(top), exponent), 1.0)
 
-
-def _wide(device: torch.device) -> torch.dtype:
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """Return the dtype that products are accumulated in: float64 where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -128,20 +147,22 @@ def _joined(group: list[Tensor]) -> Tensor:
     return group[0] if len(group) == 1 else torch.cat(group, dim=1)
 
 
-def _chunks(block: Tensor) -> Iterator[Tensor]:
+def _chunks(block: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
     columns = max(1, _chunk_size(block.device) // block.shape[0])
     for start in range(0, block.shape[1], columns):
-        yield block[:, start : start + columns].to(_wide(block.device))
+        yield block[:, start : start + columns].to(dtype)
 
 
-def _combine(weights: Tensor, group: list[Tensor]) -> list[Tensor]:
+def _combine(weights: Tensor, group: list[Tensor], exactly: bool) -> list[Tensor]:
     block = _joined(group)
-    wide = weights.to(block.device, _wide(block.device))
+    narrow = not exactly and block.dtype.itemsize >= 4
+    dtype = block.dtype if narrow else wide_dtype(block.device)
+    converted = weights.to(block.device, dtype)
     vector = block.new_empty(block.shape[1])
     end = 0
-    for chunk in _chunks(block):
+    for chunk in _chunks(block, dtype):
         start, end = end, end + chunk.shape[1]
-        vector[start:end] = wide @ chunk
+        vector[start:end] = converted @ chunk
     if len(group) == 1:
         return [vector]
     split = torch.split(vector, [block.shape[1] for block in group])

@@ -46,6 +46,20 @@ def as_gramian(value: object, name: str) -> PSDMatrix:
     return cast("PSDMatrix", matrix)
 
 
+def as_square(value: object, name: str) -> Tensor:
+    """Return ``value`` if it is a square matrix, symmetric or not.
+
+    :param value: What the user passed.
+    :param name: The user's own name for it.
+    :raises TypeError: If it is no tensor, or not of a real floating dtype.
+    :raises ValueError: If its shape is not ``[m, m]`` with ``m >= 1``.
+    """
+    matrix = as_matrix(value, name)
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"`{name}` must have shape [m, m]. Got shape {list(matrix.shape)}.")
+    return matrix
+
+
 def as_generalized_gramian(value: object, name: str) -> Tensor:
     """Return ``value`` as a generalized Gramian.
 

@@ -40,3 +40,13 @@ def torchjd_projectors() -> Mapping[str, str]:  # type: ignore[empty-body]
 
     :returns: From each public name to ``"module:attribute"``, imported when the name is asked for.
     """
+
+
+@hookspec
+def torchjd_scalarizers() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Return the scalarizers that the plugin offers.
+
+    Their names appear under ``torchjd.scalarization``. Called once, as ``torchjd_aggregators`` is.
+
+    :returns: From each public name to ``"module:attribute"``, imported when the name is asked for.
+    """

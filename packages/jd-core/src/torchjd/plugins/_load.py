@@ -16,6 +16,7 @@ _HOOKS: Mapping[str, Kind] = {
     "torchjd_aggregators": "aggregation",
     "torchjd_gramian_rules": "autogram.rules",
     "torchjd_projectors": "linalg",
+    "torchjd_scalarizers": "scalarization",
 }
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

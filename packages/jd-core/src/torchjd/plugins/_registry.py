@@ -7,7 +7,7 @@ from typing import Literal
 
 from ._errors import PluginConflictError
 
-Kind = Literal["aggregation", "autogram.rules", "linalg"]
+Kind = Literal["aggregation", "autogram.rules", "linalg", "scalarization"]
 """The module under ``torchjd`` in which a name appears."""
 
 Status = Literal["ok", "failed", "not allowed"]

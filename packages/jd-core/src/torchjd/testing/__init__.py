@@ -1,16 +1,20 @@
 """What the tests of a plugin's author use: properties, matrices, oracles and tolerances."""
 
-from . import conformance, matrices
+from . import conformance, matrices, scalarizer_conformance
 from ._object_properties import (
     assert_copies_agree,
     assert_deterministic,
     assert_instances_are_separate,
+    assert_missing_inputs_are_named,
     assert_refusals,
+    assert_reset,
     assert_state_round_trip,
+    assert_state_survives,
 )
 from ._oracles import dense_jacobian, numerical_jacobian, project_onto_dual_cone
 from ._properties import (
     assert_blocks_agree,
+    assert_compiles,
     assert_homogeneous,
     assert_layout_does_not_matter,
     assert_linear_under_scaling,
@@ -29,18 +33,22 @@ __all__ = [
     "Example",
     "assert_blocks_agree",
     "assert_close",
+    "assert_compiles",
     "assert_copies_agree",
     "assert_deterministic",
     "assert_homogeneous",
     "assert_instances_are_separate",
     "assert_layout_does_not_matter",
     "assert_linear_under_scaling",
+    "assert_missing_inputs_are_named",
     "assert_no_conflict",
     "assert_non_finite_propagates",
     "assert_permutation_invariant",
     "assert_refusals",
+    "assert_reset",
     "assert_shape_and_dtype",
     "assert_state_round_trip",
+    "assert_state_survives",
     "assert_takes_grad",
     "assert_weights_agree",
     "assert_zero_of_zero",
@@ -50,5 +58,6 @@ __all__ = [
     "matrices",
     "numerical_jacobian",
     "project_onto_dual_cone",
+    "scalarizer_conformance",
     "tolerance",
 ]

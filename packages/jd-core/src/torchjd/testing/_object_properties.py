@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from torchjd.aggregation import Aggregator
+from torchjd.aggregation import Aggregator, Stateful
 
+from ._feeding import call, cross_gramian_of, losses_of
 from ._properties import longest_row
 from ._tolerances import assert_close
 
@@ -20,41 +21,82 @@ def assert_deterministic(make: Make, matrix: Tensor) -> None:
     """Assert that fresh objects agree bit for bit, and that global random state plays no part."""
     m = matrix.shape[0]
     before = torch.random.get_rng_state()
-    first = make(m)(matrix)
+    first = call(make(m), matrix)
     assert torch.equal(before, torch.random.get_rng_state()), "the global generator was used"
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(1234)
-        again = make(m)(matrix)
+        again = call(make(m), matrix)
     assert torch.equal(first, again), "a fresh object gave another result"
 
 
 def assert_copies_agree(make: Make, matrix: Tensor) -> None:
-    """Assert that a deep copy and a pickled copy give what the original gives."""
+    """Assert that deep copies and pickled copies go on as the original does."""
     original = make(matrix.shape[0])
-    copies = [copy.deepcopy(original), pickle.loads(pickle.dumps(original))]  # noqa: S301 (own)
-    expected = original(matrix)
-    for other in copies:
-        assert torch.equal(other(matrix), expected), "a copy gave another result"
+    for _ in range(2):  # before and after the first call
+        copies = [copy.deepcopy(original), pickle.loads(pickle.dumps(original))]  # noqa: S301 (own)
+        expected = call(original, matrix)
+        for other in copies:
+            assert torch.equal(call(other, matrix), expected), "a copy gave another result"
 
 
 def assert_state_round_trip(make: Make, matrix: Tensor) -> None:
-    """Assert that a fresh object continues from a ``state_dict`` as the original does."""
+    """Assert that a fresh object continues from a ``state_dict`` as the original does.
+
+    From before the first call, and from after several; and likewise an object that has seen other
+    matrices, whose state is replaced.
+    """
     m = matrix.shape[0]
-    original, fresh = make(m), make(m)
-    original(matrix)
-    if not original.state_dict():
-        return
-    fresh.load_state_dict(original.state_dict())
-    assert torch.equal(fresh(matrix), original(matrix)), "the loaded object continues differently"
+    original = make(m)
+    for n_calls in (0, 1, 2):
+        for i in range(n_calls):
+            call(original, matrix.roll(i, 1))
+        state = copy.deepcopy(original.state_dict())
+        used = make(m)
+        call(used, matrix.flip(1))
+        for other in (make(m), used):
+            other.load_state_dict(state)
+            expected = copy.deepcopy(original)
+            for i in range(3):
+                found = call(other, matrix.roll(-i, 1))
+                assert torch.equal(found, call(expected, matrix.roll(-i, 1))), (
+                    "the loaded object continues differently"
+                )
 
 
 def assert_instances_are_separate(make: Make, matrix: Tensor) -> None:
     """Assert that calling one object does not change what another one gives."""
     m = matrix.shape[0]
-    expected = make(m)(matrix)
+    expected = call(make(m), matrix)
     one, other = make(m), make(m)
-    one(matrix.flip(1))
-    assert_close(other(matrix), expected, scale=longest_row(matrix))
+    call(one, matrix.flip(1))
+    assert_close(call(other, matrix), expected, scale=longest_row(matrix))
+
+
+def assert_reset(make: Make, matrix: Tensor) -> None:
+    """Assert that ``reset``, where there is one, makes an object as good as new."""
+    m = matrix.shape[0]
+    used, fresh = make(m), make(m)
+    if not isinstance(used, Stateful):
+        return
+    for i in range(2):
+        call(used, matrix.roll(i, 1))
+    used.reset()
+    _draw_as(fresh, used)
+    assert torch.equal(call(used, matrix), call(fresh, matrix)), "`reset` leaves something behind"
+
+
+def assert_state_survives(make: Make, matrix: Tensor) -> None:
+    """Assert that a matrix that is not finite, or refused, leaves what is remembered as it was."""
+    aggregator = make(matrix.shape[0])
+    call(aggregator, matrix)
+    before = _memory(aggregator)
+    for value in (torch.nan, torch.inf):
+        broken = matrix.clone()
+        broken[0, -1] = value
+        call(aggregator, broken)
+        _assert_same(_memory(aggregator), before, f"a matrix with {value}")
+    _raised(aggregator, matrix[None])
+    _assert_same(_memory(aggregator), before, "a refused call")
 
 
 def assert_refusals(make: Make, matrix: Tensor) -> None:
@@ -73,9 +115,42 @@ def assert_refusals(make: Make, matrix: Tensor) -> None:
         assert "`matrix`" in str(refusal), f"the refusal does not name `matrix`: {refusal}"
 
 
-def _raised(aggregator: Aggregator, value: object) -> Exception | None:
+def assert_missing_inputs_are_named(make: Make, matrix: Tensor) -> None:
+    """Assert that a call without an input that the method declares is refused by its name."""
+    aggregator = make(matrix.shape[0])
+    given = {"losses": losses_of(matrix), "cross_gramian": cross_gramian_of(matrix)}
+    needed = ["losses"] if aggregator.needs_losses else []
+    needed += ["cross_gramian"] if aggregator.needs == "cross gramian" else []
+    for name in needed:
+        others = {other: value for other, value in given.items() if other != name}
+        refusal = _raised(aggregator, matrix, **others)
+        assert isinstance(refusal, TypeError), f"a call without `{name}` gave {refusal!r}"
+        assert f"`{name}`" in str(refusal), f"the refusal does not name `{name}`: {refusal}"
+
+
+def _raised(aggregator: Aggregator, value: object, **extra: Tensor) -> Exception | None:
     try:
-        aggregator(value)  # type: ignore[arg-type]  # what is wrong is what is tried
+        aggregator(value, **extra)  # type: ignore[arg-type]  # what is wrong is what is tried
     except Exception as error:
         return error
     return None
+
+
+def _memory(aggregator: Aggregator) -> dict[str, Tensor]:
+    """Return what is remembered, without the state of generators: those advance at any call."""
+    state = aggregator.state_dict()
+    return {name: v.clone() for name, v in state.items() if not name.endswith("_extra_state")}
+
+
+def _assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], after: str) -> None:
+    assert found.keys() == expected.keys(), f"{after} changed the names of the state"
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), f"{after} changed `{name}`"
+
+
+def _draw_as(aggregator: Aggregator, other: Aggregator) -> None:
+    """Let the generators of ``aggregator`` continue from where those of ``other`` are."""
+    pairs = zip(aggregator.modules(), other.modules(), strict=True)
+    for module, counterpart in pairs:
+        if isinstance(getattr(counterpart, "generator", None), torch.Generator):
+            module.generator = copy.deepcopy(counterpart.generator)

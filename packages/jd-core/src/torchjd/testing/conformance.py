@@ -2,7 +2,7 @@
 
 >>> from torchjd.aggregation import UPGrad
 >>> from torchjd.testing import conformance
->>> for case in conformance.cases(lambda m: UPGrad(), promises={"no conflict", "homogeneous"}):
+>>> for case in conformance.cases(lambda m: UPGrad()):
 ...     case()
 
 With pytest, ``@pytest.mark.parametrize("case", conformance.cases(...), ids=str)`` over a test that
@@ -19,13 +19,12 @@ from torch import Tensor
 
 from torchjd.aggregation import Aggregator
 
-from . import _object_properties as objects
-from . import _properties as properties
+from . import _object_properties as objects, _properties as properties
 from .matrices import Example, examples, gaussian
 
-__all__ = ["Case", "Promise", "cases"]
+__all__ = ["Case", "Promise", "cases", "declared"]
 
-Promise = Literal["no conflict", "permutation", "homogeneous", "linear under scaling"]
+Promise = Literal["no conflict", "permutation", "homogeneous", "linear under scaling", "compiles"]
 """What a method may promise, beyond what is expected of all."""
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -34,12 +33,14 @@ _MATHEMATICS: dict[Promise, Callable[[Aggregator, Tensor], None]] = {
     "permutation": properties.assert_permutation_invariant,
     "homogeneous": properties.assert_homogeneous,
     "linear under scaling": properties.assert_linear_under_scaling,
+    "compiles": properties.assert_compiles,
 }
 # The exponents of half precision end near 1e-8 and 1e5: scaling by 1e30 is for the wide dtypes.
 _WIDE: dict[Promise, tuple[torch.dtype, ...]] = {
     "homogeneous": (torch.float64, torch.float32),
     "permutation": (torch.float64,),
     "linear under scaling": (torch.float64,),
+    "compiles": (torch.float32,),
 }
 _ALWAYS = (
     properties.assert_shape_and_dtype,
@@ -54,7 +55,10 @@ _OBJECTS = (
     objects.assert_copies_agree,
     objects.assert_state_round_trip,
     objects.assert_instances_are_separate,
+    objects.assert_reset,
+    objects.assert_state_survives,
     objects.assert_refusals,
+    objects.assert_missing_inputs_are_named,
 )
 
 
@@ -74,17 +78,22 @@ class Case:
 
 
 def cases(
-    make: Callable[[int], Aggregator], *, promises: Collection[Promise], min_rows: int = 1
+    make: Callable[[int], Aggregator],
+    *,
+    promises: Collection[Promise] | None = None,
+    min_rows: int = 1,
 ) -> list[Case]:
     """Return the cases that an aggregator must pass.
 
     :param make: Makes a fresh aggregator for a number of rows; the same each time, so that a
         random method must be given a generator with a fixed seed.
     :param promises: What the method promises: ``"no conflict"``, ``"permutation"`` (invariance),
-        ``"homogeneous"``, ``"linear under scaling"``.
+        ``"homogeneous"``, ``"linear under scaling"``, ``"compiles"``. Default: what it declares,
+        by its ``traits`` and its ``degree``.
     :param min_rows: The fewest rows that the method works on.
     :raises ValueError: If a promise is unknown.
     """
+    promises = declared(make(max(4, min_rows))) if promises is None else promises
     unknown = sorted(set(promises) - set(get_args(Promise)))
     if unknown:
         raise ValueError(
@@ -102,11 +111,25 @@ def cases(
     found.append(Case("dtypes", partial(_on_each, _ALWAYS[0], make, matrices, _DTYPES)))
     found.append(Case("blocks", partial(_blocks, make, plain)))
     for promise in sorted(promises):
+        on = [Example("gaussian", plain)] if promise == "compiles" else matrices
         dtypes = _WIDE.get(promise, _DTYPES)
         promised = _MATHEMATICS[promise]
-        run = partial(_on_each, promised, make, matrices, dtypes)
+        run = partial(_on_each, promised, make, on, dtypes)
         found.append(Case(f"promise: {promise}", run))
     return found
+
+
+def declared(aggregator: Aggregator) -> set[Promise]:
+    """Return what an aggregator declares that it promises."""
+    traits = aggregator.traits
+    said: dict[Promise, bool] = {
+        "no conflict": traits.no_conflict,
+        "permutation": traits.permutation,
+        "homogeneous": aggregator.degree is not None,
+        "linear under scaling": traits.linear_under_scaling,
+        "compiles": traits.compiles,
+    }
+    return {promise for promise, holds in said.items() if holds}
 
 
 def _on_each(

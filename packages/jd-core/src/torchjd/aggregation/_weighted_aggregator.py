@@ -1,0 +1,172 @@
+"""Aggregators that weigh the rows: from the weights of a weighting to their sum."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchjd.linalg import Matrix, PSDMatrix
+from torchjd.linalg._blocks import JacobianBlocks
+
+from ._aggregator import Aggregator
+from ._inputs import Losses, Needs, extra_inputs
+from ._weighting import Weighting, check_weights
+
+
+class WeightedAggregator(Aggregator):
+    r"""Aggregate as :math:`w^\top J`, with weights from a weighting.
+
+    The weights count as constants where the aggregation is differentiated. They and the sum are
+    formed in at least the precision of :math:`J`.
+
+    :param weighting: What gives the weights. A :class:`GramianWeighting` is handed the Gramian.
+    :raises TypeError: If ``weighting`` is no weighting of matrices.
+    """
+
+    def __init__(self, weighting: Weighting[Matrix] | Weighting[PSDMatrix]) -> None:
+        super().__init__()
+        if not isinstance(weighting, Weighting):
+            raise TypeError(
+                f"`weighting` must be a Weighting. Got {type(weighting).__name__}."
+                + (" Pass an instance, not the class." if isinstance(weighting, type) else "")
+            )
+        self.weighting = weighting
+
+    @property
+    def needs(self) -> Needs:
+        """What the weighting reads."""
+        return self.weighting.needs
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the weighting reads the values of the objectives."""
+        return self.weighting.needs_losses
+
+    @property
+    def degree(self) -> float | None:
+        """One more than that of the weights."""
+        degree = self.weighting.degree
+        return None if degree is None else degree + 1
+
+    def forward(
+        self,
+        matrix: Matrix,
+        /,
+        *,
+        losses: Losses | None = None,
+        cross_gramian: Tensor | None = None,
+    ) -> Tensor:
+        """Return the weighted sum of the rows of ``matrix``, of shape ``[n]``."""
+        return self._combine(JacobianBlocks([matrix]), losses, cross_gramian)[0][0]
+
+    def _extra(
+        self, m: int, losses: Losses | None, cross_gramian: Tensor | None
+    ) -> Mapping[str, Any]:
+        # What is missing is named once the weighting is at hand: looking it up takes as long as a
+        # small sum of rows.
+        if losses is None and cross_gramian is None:
+            return {}
+        return extra_inputs(self.weighting, m, losses, cross_gramian)
+
+    def aggregate_blocks(
+        self,
+        blocks: Sequence[Tensor],
+        *,
+        losses: Losses | None = None,
+        cross_gramian: Tensor | None = None,
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Aggregate block by block: no tensor of the size of the Jacobian is made.
+
+        A subclass that aggregates in its own way, and a hook on the aggregator, see one matrix.
+
+        :param blocks: Tensors of shape ``[m, n_1], ..., [m, n_p]``.
+        :param losses: As for a call.
+        :param cross_gramian: As for a call.
+        :returns: The parts of the aggregation, and the weights, of shape ``[m]``.
+        """
+        own_forward = type(self).forward is not WeightedAggregator.forward
+        if own_forward or self._forward_hooks or self._forward_pre_hooks:
+            return self.aggregate_whole(blocks, losses=losses, cross_gramian=cross_gramian)
+        jacobian = JacobianBlocks(blocks)
+        parts, weights = self._combine(jacobian, losses, cross_gramian)
+        return parts, _reported(weights, jacobian)
+
+    def aggregate_whole(
+        self,
+        blocks: Sequence[Tensor],
+        *,
+        losses: Losses | None = None,
+        cross_gramian: Tensor | None = None,
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Aggregate by a call with the whole Jacobian, through the hooks of the aggregator.
+
+        :param blocks: Tensors of shape ``[m, n_1], ..., [m, n_p]``.
+        :param losses: As for a call.
+        :param cross_gramian: As for a call.
+        :returns: The parts of the aggregation, and the weights, of shape ``[m]``.
+        """
+        seen: list[Tensor] = []
+        is_scaled = _is_scaled(self.weighting)  # before the call, as it is when that begins
+        handle = self.weighting.register_forward_hook(lambda *call: seen.append(call[2]))
+        try:
+            parts, _ = super().aggregate_whole(blocks, losses=losses, cross_gramian=cross_gramian)
+        finally:
+            handle.remove()
+        jacobian = JacobianBlocks(blocks)
+        if not seen:
+            return parts, None
+        scale = jacobian.scale() if is_scaled else None
+        return parts, _reported(_of_scale(seen[-1], scale, self.weighting), jacobian)
+
+    def _combine(
+        self, jacobian: JacobianBlocks, losses: Losses | None, cross_gramian: Tensor | None
+    ) -> tuple[list[Tensor], Tensor]:
+        weighting = self.weighting
+        extra = extra_inputs(weighting, jacobian.m, losses, cross_gramian)
+        needs = weighting.needs  # before the call: at the next, it may need something else
+        weights = check_weights(_weigh(weighting, jacobian, extra), jacobian.m, weighting).detach()
+        # Weights that know nothing of the rows are moderate, and nothing cancels that they made so.
+        return jacobian.combine(weights, exactly=needs != "row count"), weights
+
+    def extra_repr(self) -> str:
+        """Return what differs from a method to the other: the parameters of the weighting."""
+        is_method = type(self).__module__.rpartition(".")[0] != __package__
+        return self.weighting.extra_repr() if is_method else repr(self.weighting)
+
+
+def _weigh(
+    weighting: Weighting[Any], jacobian: JacobianBlocks, extra: Mapping[str, Tensor]
+) -> Tensor:
+    """Return the weights of the rows of ``jacobian``."""
+    needs = weighting.needs
+    if needs == "gramian":
+        if not _is_scaled(weighting):
+            gramian = jacobian.gramian()
+            weights = weighting(gramian, **extra)
+            # What a weighting makes of squares beyond the range of the dtype may look finite.
+            return torch.where(torch.isfinite(gramian).all(), weights, torch.nan)
+        scale = jacobian.scale()
+        return _of_scale(weighting(jacobian.gramian(scale), **extra), scale, weighting)
+    losses = extra.get("losses")
+    if needs == "cross gramian":
+        return weighting(extra["cross_gramian"], losses=losses)
+    # The rows of the first block are as many as those of the whole.
+    stat = jacobian.blocks[0] if needs == "row count" else jacobian.matrix()
+    return weighting(stat.detach(), losses=losses)
+
+
+def _is_scaled(weighting: Weighting[Any]) -> bool:
+    """Return whether the weights of a scaled Jacobian tell those of the Jacobian itself."""
+    return weighting.needs == "gramian" and weighting.degree is not None
+
+
+def _of_scale(weights: Tensor, scale: Tensor | None, weighting: Weighting[Any]) -> Tensor:
+    """Return the weights of the Jacobian, from those of the Jacobian over ``scale``."""
+    degree = weighting.degree
+    return weights * scale**degree if scale is not None and degree else weights
+
+
+def _reported(weights: Tensor, jacobian: JacobianBlocks) -> Tensor:
+    """Return the weights as users get them: of the dtype of the Jacobian, and at least float32."""
+    return weights.detach().to(torch.promote_types(jacobian.dtype, torch.float32))
