@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from jd_aggregators._projection import _active_sets, _nonnegative
+from jd_aggregators import _min_norm
+from jd_aggregators._projection import _choice, _nonnegative
 from torchjd.linalg import MinNormSolver
 from torchjd.testing import assert_close, examples
 from torchjd.testing.matrices import conflicting, gaussian, of_rank, with_row_scales
@@ -44,7 +45,8 @@ def test_many_rows(family):
 @pytest.mark.parametrize("family", LARGE)
 def test_without_quadprog_and_numpy(family, monkeypatch):
     monkeypatch.setattr(_nonnegative, "row_space_solver", lambda: None)
-    monkeypatch.setattr(_active_sets, "numpy_solver", lambda: None)
+    monkeypatch.setattr(_choice, "numpy_solver", lambda: None)
+    monkeypatch.setattr(_min_norm, "_solver_for_few_rows", lambda: None)
     matrix = LARGE[family][:20]
     assert_least(matrix, MinNormSolver()(matrix @ matrix.T))
 

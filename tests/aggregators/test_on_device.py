@@ -8,6 +8,7 @@ from jd_aggregators import DualProj, ExactProjector, Mean, MinNormSolver, Sum, U
 from torchjd.autojac import jac_to_grad
 
 from .fake_cuda import _view, fake_cuda
+from .test_conformance import MIN_ROWS, TABLE
 
 ROWS = {"enumeration": 8, "interior point": 16, "matrix products": 300}
 STEPS = {
@@ -34,6 +35,27 @@ def test_a_step_reads_nothing_on_the_host(step, m):
         for param in params:
             assert param.grad.device.type == "cuda"
             assert param.grad.dtype == param.dtype
+
+
+RESIDENT = [name for name, make in TABLE.items() if make(4).traits.on_device]
+
+
+@pytest.mark.parametrize("m", [2, 8])
+@pytest.mark.parametrize("name", RESIDENT)
+def test_what_a_method_declares_of_the_device_is_so(name, m):
+    m = max(m, MIN_ROWS.get(name, 1))
+    with fake_cuda():
+        params = [nn.Parameter(torch.empty(s, device="cuda")) for s in [(4, 3), (5,)]]
+        aggregator = TABLE[name](m)
+        extra = {
+            "losses": torch.empty(m, device="cuda"),
+            "cross_gramian": torch.empty(m, m, device="cuda", dtype=torch.float64),
+        }
+        for _ in range(3):
+            for param in params:
+                param.jac = torch.empty(m, *param.shape, device="cuda")
+            jac_to_grad(params, aggregator, **extra)
+        assert all(param.grad.device.type == "cuda" for param in params)
 
 
 @pytest.mark.parametrize("m", ROWS.values(), ids=ROWS)

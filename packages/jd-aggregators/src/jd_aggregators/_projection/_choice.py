@@ -3,14 +3,11 @@
 import torch
 from torch import Tensor
 
+from jd_aggregators._on_host import on_host
+
 from ._active_sets import numpy_solver
 from ._nonnegative import solve_nonnegative
 from ._on_device import solve_on_device
-
-
-def on_host(tensor: Tensor) -> bool:
-    """Return whether values may be looked at: on the CPU, and not while they are traced."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def solve_where_it_is(C: Tensor, Q: Tensor, noise: float) -> Tensor:

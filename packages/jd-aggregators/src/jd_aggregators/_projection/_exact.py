@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
+from jd_aggregators._on_host import on_host
+
 from ._active_sets import project_few_rows, project_on_cpu
 from ._base import CorrelationProjector
-from ._choice import on_host
 from ._resident import project_on_device
 
 
