@@ -1,10 +1,15 @@
 """Settings of the documentation: built offline, from the docstrings, with warnings as errors."""
 
+import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from runpy import run_path
 
 from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent))
+import method_links
+import method_pages
 
 project = "Jacobian descent for PyTorch"
 author = "the contributors"
@@ -27,6 +32,7 @@ templates_path = []
 html_static_path = []
 
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 autodoc_default_options = {"members": True, "show-inheritance": True}
@@ -37,8 +43,6 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|collections|typing|abc|pluggy|importlib)\..*"),
     (r"py:.*", r"(Tensor|Node|Generator|TypeVar|optional|ABC|Generic|Protocol|NewType)"),
     (r"py:.*", r".*\b_[A-Za-z_]+.*"),
-    # Discovered names are documented where they are defined: in jd_aggregators.
-    (r"py:.*", r"torchjd\.aggregation\.Flattening"),
 ]
 
 
@@ -60,5 +64,13 @@ def draw_pictures(_: Sphinx) -> None:
             picture.savefig(path, transparent=True, metadata={"Date": None})
 
 
+def write_methods(_: Sphinx) -> None:
+    """Write the pages of the methods that are installed."""
+    method_pages.write(Path(__file__).parent / "methods")
+
+
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", draw_pictures)
+    app.connect("builder-inited", write_methods)
+    app.connect("autodoc-process-bases", method_links.show_interfaces)
+    app.connect("missing-reference", method_links.resolve_other_name)

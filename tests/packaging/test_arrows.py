@@ -20,16 +20,18 @@ CORE = {
     "plugins": set(),
     "distributed": set(),
     "aggregation": {"linalg", "plugins"},
+    "scalarization": {"aggregation", "plugins"},
     "autojac": {"_autograd", "linalg", "aggregation", "distributed"},
-    "autogram": {"_autograd", "distributed", "plugins"},
-    "testing": {"linalg", "aggregation", "autojac", "distributed", "plugins"},
+    "autogram": {"_autograd", "aggregation", "distributed", "plugins"},
+    "testing": {"linalg", "aggregation", "scalarization", "autojac", "distributed", "plugins"},
 }
 
 TYPED_NAMES = {
-    ("torchjd.aggregation", "jd_aggregators"),
-    ("torchjd.linalg", "jd_aggregators"),
+    ("torchjd.aggregation", "jd_aggregators.aggregators"),
+    ("torchjd.linalg", "jd_aggregators.projectors"),
+    ("torchjd.scalarization", "jd_aggregators.scalarizers"),
 }
-"""The imports that type checkers alone see: discovered names, for them and for editors."""
+"""The imports that type checkers alone see: tables of names, for them and for editors."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,17 @@ SISTER = "jd_aggregators._planted"
         ("torchjd.linalg._x", "from torchjd.aggregation import Aggregator", "linalg must not know"),
         ("torchjd.linalg._x", "from ..aggregation import Aggregator", "linalg must not know"),
         ("torchjd.linalg.__init__", "from ..distributed import local", "linalg must not know"),
-        ("torchjd.linalg.__init__", "from jd_aggregators import ExactProjector", "must not know"),
+        (
+            "torchjd.linalg.__init__",
+            "from jd_aggregators.projectors import *",
+            "torchjd must not know jd_aggregators",
+        ),
+        (
+            "torchjd.linalg.__init__",
+            "if TYPE_CHECKING:\n    from jd_aggregators.aggregators import *",
+            "torchjd must not know jd_aggregators",
+        ),
+        ("torchjd.aggregation._x", "from torchjd.scalarization import Scalarizer", "must not know"),
         (
             "torchjd.linalg._x",
             "if TYPE_CHECKING:\n    from jd_aggregators import ExactProjector",
@@ -228,11 +240,11 @@ def test_a_planted_arrow_is_found(module, text, said):
         ("torchjd.testing._x", "from torchjd.aggregation import Aggregator"),
         (
             "torchjd.aggregation.__init__",
-            "if TYPE_CHECKING:\n    from jd_aggregators import UPGrad as UPGrad",
+            "if TYPE_CHECKING:\n    from jd_aggregators.aggregators import *",
         ),
         (
             "torchjd.linalg.__init__",
-            "if TYPE_CHECKING:\n    from jd_aggregators import ExactProjector as ExactProjector",
+            "if TYPE_CHECKING:\n    from jd_aggregators.projectors import *",
         ),
         ("torchjd.linalg.__init__", "def f():\n    from torchjd.plugins import discovered"),
     ],

@@ -10,11 +10,16 @@ from torch import Tensor
 
 import jd_aggregators
 import torchjd
-from torchjd.aggregation import Aggregator, Flattening, Mean, UPGrad, UPGradWeighting
+import torchjd.scalarization
+from torchjd.aggregation import Aggregator, Flattening, Mean, Method, UPGrad, UPGradWeighting
 from torchjd.plugins import Plugin, hookimpl, list_plugins
+from torchjd.scalarization import Scalarizer
 
 assert_type(UPGrad(), jd_aggregators.UPGrad)
 assert_type(torchjd.aggregation.Mean(), jd_aggregators.Mean)
+assert_type(torchjd.scalarization.Mean(), jd_aggregators.scalarizers.Mean)
+assert_type(torchjd.linalg.MinNormSolver(), jd_aggregators.MinNormSolver)
+assert_type(torchjd.aggregation.methods(), tuple[Method, ...])
 assert_type(torchjd.__version__, str)
 assert_type(list_plugins(), tuple[Plugin, ...])
 
@@ -25,17 +30,24 @@ def misspelt() -> None:
 
     UPGrid()
     torchjd.aggregation.DualPrij()  # type: ignore[attr-defined]
+    torchjd.scalarization.Meen()  # type: ignore[attr-defined]
     torchjd.backwards()  # type: ignore[attr-defined]
 
 
 UPGrad("cpu")  # type: ignore[arg-type]
 UPGrad(prefrence_vector=None)  # type: ignore[call-arg]
+assert_type(UPGrad().warm_start, bool)
+UPGrad().warm_start = "yes"  # type: ignore[assignment]
 
 matrix = torch.ones(2, 3)
 assert_type(UPGrad()(matrix), Tensor)
 assert_type(UPGradWeighting()(matrix @ matrix.T), Tensor)
 Flattening(UPGradWeighting())
 Flattening(Mean())  # type: ignore[arg-type]
+
+scalarizer: Scalarizer = torchjd.scalarization.Mean()
+assert_type(scalarizer(torch.ones(3)), Tensor)
+torchjd.scalarization.Mean()([1.0])  # type: ignore[arg-type]
 
 parameter = torch.zeros(3, requires_grad=True)
 torchjd.backward([parameter.sum()], [parameter], UPGrad())

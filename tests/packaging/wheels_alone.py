@@ -1,9 +1,10 @@
 """Build the wheel of every package, and let each pass its own tests alone.
 
-Each wheel goes into a fresh environment with nothing but what it declares, and pytest and
-hypothesis. Its tests are copied out of the tree first, so that nothing of the tree can be imported.
-Wheels of sister packages come from the same build; all else from the package index, with torch as
-pinned for development. Run it as ``python tests/packaging/wheels_alone.py [PACKAGE ...]``.
+Each wheel goes into a fresh environment with nothing but what it declares, pytest, hypothesis, and
+the solvers that its tests compare with. Its tests are copied out of the tree first, so that nothing
+of the tree can be imported. Wheels of sister packages come from the same build; all else from the
+package index, with torch as pinned for development. Run it as
+``python tests/packaging/wheels_alone.py [PACKAGE ...]``.
 """
 
 import email
@@ -18,6 +19,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ["pytest", "hypothesis"]
+ORACLES = {"jd-aggregators": ["cvxpy", "scipy"]}
+"""The independent solvers of a package's tests."""
+
+FOLDERS = {"jd-aggregators": ["aggregators", "scalarizers"]}
+"""The folders of a package's tests, where it is not one of the package's name."""
 
 NO_NUMPY = "ignore:Failed to initialize NumPy"
 """torch's own warning at its import where numpy, which the core does not need, is missing."""
@@ -124,16 +130,17 @@ def environment(name, wheels, work):
     constraints.write_text("\n".join([pinned_torch(), *sisters]))
     options = ["--quiet", "--constraint", constraints]
     pip = [sys.executable, "-m", "pip", "--python", python, "install", *options]
-    run(*pip, wheels[name], *TOOLS, cwd=work)
+    run(*pip, wheels[name], *TOOLS, *ORACLES.get(name, []), cwd=work)
     return python
 
 
 def tests(name, python, work):
     """Run the tests of the package, from a copy; return pytest's last line."""
-    folder = name.removeprefix("jd-")
-    source = ROOT / "tests" / folder
-    expect(source.is_dir(), f"it has no tests: tests/{folder} does not exist")
-    shutil.copytree(source, work / "tests" / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in FOLDERS.get(name, [name.removeprefix("jd-")]):
+        source = ROOT / "tests" / folder
+        expect(source.is_dir(), f"it has no tests: tests/{folder} does not exist")
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, work / "tests" / folder, ignore=ignored)
     for shared in (ROOT / "tests").glob("*.py"):
         shutil.copy(shared, work / "tests")
     return pytest(python, work, "tests")
