@@ -35,9 +35,10 @@ def main() -> None:
         print(f"{ours} against {peer}, threads: {arguments.threads}; Jacobians in float32")
         print(_COLUMNS.head())
         for method in chosen:
-            for m in arguments.sizes or _sizes(method):
-                if m >= method.fewest:
-                    _show(method, m, (here, there), arguments)
+            sizes = [m for m in arguments.sizes or _sizes(method) if m >= method.fewest]
+            for n in [1] if method.stat == "losses" else arguments.columns:
+                for m in sizes:
+                    _show(method, m, n, (here, there), arguments)
 
 
 def _about(*sides: Side) -> list[dict[str, str]]:
@@ -48,8 +49,9 @@ def _sizes(method: Method) -> list[int]:
     return sorted({2, 8, 32, *([_SOLVED_SIZE] if method.name in _SOLVED else [])})
 
 
-def _show(method: Method, m: int, sides: Sequence[Side], arguments: argparse.Namespace) -> None:
-    n = 1 if method.stat == "losses" else arguments.columns
+def _show(
+    method: Method, m: int, n: int, sides: Sequence[Side], arguments: argparse.Namespace
+) -> None:
     pairs: list[list[list[float]]] = []
     for seed in range(arguments.draws):
         loaded = [
@@ -80,7 +82,7 @@ def _parse() -> argparse.Namespace:
     add("--peer", type=Path, default=DEFAULT_PEER, help="python of the peer's environment")
     add("--methods", nargs="+", choices=sorted({m.name for m in METHODS}), help="instead of all")
     add("--sizes", nargs="+", type=int, help="numbers of rows, instead of 2, 8 and 32")
-    add("--columns", type=int, default=100_000, help="columns of the Jacobians")
+    add("--columns", nargs="+", type=int, default=[1000, 100_000], help="of the Jacobians")
     add("--draws", type=int, default=3, help="Jacobians of each size")
     add("--seconds", type=float, default=0.3, help="time for the repetitions with one Jacobian")
     add("--threads", type=int, default=1, help="threads of torch, in both processes")

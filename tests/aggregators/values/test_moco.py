@@ -76,6 +76,21 @@ def test_noise_is_averaged_out():
     assert float((found - expected).norm()) < 0.3 * float(expected.norm())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_whose_squares_overflow_are_weighed_and_leave_sound_weights(dtype):
+    # The longest row has all the weight taken from it, as if in exact numbers.
+    J = torch.tensor([[1e25, 0.0], [0.0, 1e30]], dtype=dtype)
+    aggregator = jd.MoCo(beta=1.0, gamma=0.1)
+    assert_close(aggregator(J), J[0])
+    assert_close(aggregator(torch.eye(2, dtype=dtype)).sum(), torch.tensor(1.0 - 0.5 + 2**-0.5))
+
+
+def test_what_is_beyond_float64_leaves_no_trace():
+    one, other = jd.MoCo(), jd.MoCo()
+    assert bool(one(1e200 * gaussian(4, 6)).isnan().all())
+    assert torch.equal(one(gaussian(4, 6)), other(gaussian(4, 6)))
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_what_is_not_finite_leaves_no_trace(value):
     one, other = jd.MoCo(), jd.MoCo()

@@ -54,9 +54,11 @@ class CAGradWeighting(Configured, GramianWeighting):
 
     def forward(self, gramian: PSDMatrix, /) -> Tensor:
         """Return the weights, of shape ``[m]``, of the dtype of ``gramian`` or float32."""
-        G = gramian.detach().to("cpu").to(torch.float64)
-        weights = _weigh(G, self.c, gramian.dtype)
-        return weights.to(gramian.device, torch.promote_types(gramian.dtype, torch.float32))
+        dtype = gramian.dtype
+        weights = _weigh(gramian.detach().cpu().double(), self.c, dtype)
+        if dtype == torch.float64:
+            return weights.to(gramian.device)
+        return weights.to(gramian.device, torch.promote_types(dtype, torch.float32))
 
 
 class CAGrad(GramianWeightedAggregator):

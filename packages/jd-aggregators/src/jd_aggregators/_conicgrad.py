@@ -180,9 +180,8 @@ class _Cone(NamedTuple):
             target = inf
             if distance > 0.0:
                 share = w * lengths
-                u, target, is_best = self._best_of(
-                    (share > self.noise * share.max()).nonzero()[:, 0]
-                )
+                rows = (share > self.noise * share.max()).nonzero().flatten()
+                u, target, is_best = self._best_of(rows)
                 # That the rows are those of their own root says as much, up to rounding.
                 if is_best or abs(target - mu) <= _OFF * mu:
                     return u
@@ -248,7 +247,7 @@ class _Cone(NamedTuple):
             mu += self.c / beta * sqrt(square) / part
             u += (part / sqrt(square)) * rest
         u = self._inside(u, is_long=not vanishes)
-        return u, mu, self._is_best(u, rows, x + mu * e, e if vanishes else None)
+        return u, mu, self._is_best(u, rows, x + mu * e)
 
     def _nearest(self, rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights of the rows in h, which sum to 1, and in q, which sum to 0.
@@ -281,22 +280,10 @@ class _Cone(NamedTuple):
             across *= radius / length
         return self.c * self.axis + across
 
-    def _is_best(self, u: Tensor, rows: Tensor, w: Tensor, growth: Tensor | None) -> bool:
-        """Return whether the rows of positive weight, and no others, are as badly off as it gets.
-
-        :param u: The direction.
-        :param rows: Which rows may have positive weights.
-        :param w: Their weights.
-        :param growth: How their weights change with larger shifts, if they must stay positive.
-        """
+    def _is_best(self, u: Tensor, rows: Tensor, w: Tensor) -> bool:
+        """Return whether these rows are as badly off as it gets, and their weights at least 0."""
         allowed = _ACCEPTED * self.noise
         gains = self.G @ u
-        level = gains[rows].mean()
         errors = self.lengths * float(u.abs() @ self.lengths)
-        slack = gains - level + allowed * (errors + errors[rows].max())
-        sound = bool((slack >= 0.0).all())
-        limit = allowed * float(w.abs().sum())
-        sound = sound and bool((w >= -limit).all())
-        if growth is None or not sound:
-            return sound
-        return bool(((w > limit) | (growth >= -allowed * growth.abs().sum())).all())
+        slack = gains - gains[rows].mean() + allowed * (errors + errors[rows].max())
+        return bool((slack >= 0.0).all() & (w >= -allowed * w.abs().sum()).all())

@@ -80,8 +80,11 @@ class DBMTL(Configured, Remembering, Aggregator):
         # In float64, no square leaves the range that the entries themselves have.
         lengths = torch.linalg.vector_norm(averaged, dim=1, dtype=to_compute)
         longest = lengths.amax()
-        factors = torch.where(lengths > 0, longest / lengths, 0.0 * longest)
+        # Their factors are made in two parts: the ratio of lengths may leave the range of the rows.
+        part = longest.clamp_max(1.0) / lengths
+        part = torch.where(lengths > 0, part, 0.0 * longest).clamp_max(torch.finfo(rows.dtype).max)
+        direction = longest.clamp_min(1.0) * (part.to(rows.dtype) @ averaged)
         total = longest + divisors.sum()
         sound = total - total == 0
         self.remember(sound, _averaged=averaged)
-        return torch.where(sound, factors.to(rows.dtype) @ averaged, torch.nan).to(matrix.dtype)
+        return torch.where(sound, direction, torch.nan).to(matrix.dtype)

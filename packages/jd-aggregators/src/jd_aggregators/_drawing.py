@@ -47,10 +47,9 @@ class Drawing(nn.Module):
         draws = torch.rand(shape, generator=self.generator, dtype=torch.float64, device="cpu")
         return draws.to(like.device, like.dtype, non_blocking=True)
 
-    def normal(self, *shape: int, like: Tensor) -> Tensor:
-        """Return standard normal numbers, of the dtype and on the device of ``like``."""
-        draws = torch.randn(shape, generator=self.generator, dtype=torch.float64, device="cpu")
-        return draws.to(like.device, like.dtype, non_blocking=True)
+    def normal(self, *shape: int) -> Tensor:
+        """Return standard normal numbers, in float64 on the CPU."""
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64, device="cpu")
 
     def get_extra_state(self) -> Tensor:
         """Return the state of the generator, for the ``state_dict``."""

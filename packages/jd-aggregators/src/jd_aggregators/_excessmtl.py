@@ -79,17 +79,17 @@ class ExcessMTLWeighting(Configured, Remembering, MatrixWeighting):
     def _by_numbers(self, excess: Tensor, squares: Tensor) -> Tensor:
         """Return the weights, in Python's numbers, which for some rows take a third of the time."""
         risks, shape = excess.tolist(), excess.shape
-        like = torch.empty(0, dtype=torch.float64)
+        like = torch.empty(0, dtype=torch.float64, device="cpu")
         baseline = self.recall("_baseline", shape, like)
         base, logits = baseline.tolist(), self.recall("_logits", shape, like).tolist()
         calls = 0 if self._calls is None else int(self._calls)
         if calls < max(self.n_warmup_steps, 1):
             base = [b + (e - b) / (calls + 1) for e, b in zip(risks, base, strict=True)]
-            baseline = torch.tensor(base, dtype=torch.float64)
+            baseline = torch.tensor(base, dtype=torch.float64, device="cpu")
         else:
             if 0.0 in base:
                 base = [b or e for e, b in zip(risks, base, strict=True)]
-                baseline = torch.tensor(base, dtype=torch.float64)
+                baseline = torch.tensor(base, dtype=torch.float64, device="cpu")
             rate, rows = self.robust_step_size, zip(logits, risks, base, strict=True)
             logits = [z + rate * e / b if b else z for z, e, b in rows]
         top = max(logits)
@@ -98,9 +98,9 @@ class ExcessMTLWeighting(Configured, Remembering, MatrixWeighting):
         if not isfinite(total + sum(risks)):
             return torch.full_like(excess, torch.nan)
         shift = top + log(total)
-        kept = torch.tensor([z - shift for z in logits], dtype=torch.float64)
+        kept = torch.tensor([z - shift for z in logits], dtype=torch.float64, device="cpu")
         self.keep(_squares=squares, _baseline=baseline, _logits=kept)
-        return torch.tensor([one / total for one in grown], dtype=excess.dtype)
+        return torch.tensor([one / total for one in grown], dtype=excess.dtype, device="cpu")
 
     def _by_tensors(self, excess: Tensor, squares: Tensor) -> Tensor:
         """Return the weights, reading nothing on the host."""

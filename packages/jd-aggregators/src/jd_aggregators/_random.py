@@ -33,8 +33,8 @@ class RandomWeighting(Drawing, RowCountWeighting):
 
     def forward(self, matrix: Matrix, /) -> Tensor:
         """Return the weights, of shape ``[m]``."""
-        draws = self.normal(matrix.shape[0], like=matrix.new_empty(0, dtype=weight_dtype(matrix)))
-        return draws.softmax(dim=0)
+        weights = self.normal(matrix.shape[0]).softmax(dim=0)
+        return weights.to(matrix.device, weight_dtype(matrix), non_blocking=True)
 
 
 class Random(WeightedAggregator):

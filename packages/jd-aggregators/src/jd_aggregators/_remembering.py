@@ -60,7 +60,7 @@ class Remembering(nn.Module):
 
     def count(self, like: Tensor) -> Tensor:
         """Return the number of this call, 1 for the first, of the dtype and where ``like`` is."""
-        calls = self._calls if self._calls is not None else torch.zeros((), dtype=torch.int64)
+        calls = self._calls if self._calls is not None else _no_calls()
         return calls.to(like.device, like.dtype, non_blocking=True) + 1
 
     def remember(self, sound: Tensor, **values: Tensor) -> None:
@@ -79,7 +79,7 @@ class Remembering(nn.Module):
         for name, value in values.items():
             kept = self.recall(name, tuple(value.shape), value)
             setattr(self, name, torch.where(sound, value.detach(), kept))
-        calls = self._calls if self._calls is not None else torch.zeros((), dtype=torch.int64)
+        calls = self._calls if self._calls is not None else _no_calls()
         self._calls = calls.to(sound.device, non_blocking=True) + sound
 
     def keep(self, **values: Tensor) -> None:
@@ -91,16 +91,27 @@ class Remembering(nn.Module):
         for name, value in values.items():
             buffers[name] = value.detach()
         calls = buffers["_calls"]
-        buffers["_calls"] = torch.tensor(1) if calls is None else calls.cpu() + 1
+        buffers["_calls"] = torch.tensor(1, device="cpu") if calls is None else calls.cpu() + 1
 
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *rest: Any, **named: Any
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        *rest: Any,
     ) -> None:
         # What is saved may be of a problem that this object has not seen, or of one less.
         for name in ("_calls", *self.remembers):
             saved = state_dict.get(f"{prefix}{name}")
             setattr(self, name, None if saved is None else torch.empty_like(saved))
-        super()._load_from_state_dict(state_dict, prefix, *rest, **named)
+            # After a call that counts there is all of it.
+            if saved is None and strict and f"{prefix}_calls" in state_dict:
+                missing_keys.append(f"{prefix}{name}")
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, *rest
+        )
 
 
 class ResetsWeighting(nn.Module):
@@ -110,3 +121,8 @@ class ResetsWeighting(nn.Module):
         """Forget the past: behave like a fresh object with the same parameters."""
         weighting: Any = self.weighting
         weighting.reset()
+
+
+def _no_calls() -> Tensor:
+    """Return 0, of shape ``[]``, on the CPU whatever the default device."""
+    return torch.zeros((), dtype=torch.int64, device="cpu")

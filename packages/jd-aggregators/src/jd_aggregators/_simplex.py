@@ -31,7 +31,7 @@ def project_on_simplex(v: Tensor) -> Tensor:
     tensor([0.2500, 0.7500, 0.0000])
     """
     if v.shape[0] <= _FEW and on_host(v):
-        return torch.tensor(_project(v.tolist()), dtype=v.dtype)
+        return torch.tensor(_project(v.tolist()), dtype=v.dtype, device=v.device)
     return project_on_device(v)
 
 

@@ -36,28 +36,73 @@ def near_the_mean(G: Tensor, c: float, dtype: torch.dtype) -> Tensor | None:
     """
     # What is singular or not finite fails the conditions.
     with np.errstate(all="ignore"):
-        found = _change(G.numpy(), c, dtype)
+        found = _change(G, c, dtype)
     if found is None:
         return None
     found += _mean(len(found))
     return torch.from_numpy(found)
 
 
-def _change(G: _Floats, c: float, dtype: torch.dtype) -> _Floats | None:
-    m = len(G)
+def _change(G: Tensor, c: float, dtype: torch.dtype) -> _Floats | None:
+    g: _Floats = G.numpy()
+    m = len(g)
     share = _mean(m)
-    b, lengths = G.dot(share), np.sqrt(G.diagonal())
-    radius = ball(float(b.dot(share)), float(lengths.dot(share)), c, m, dtype)
-    return _exchange(G, b, lengths, radius, dtype) if radius > 0.0 else np.full(m, radius)
+    b, lengths = g.dot(share), np.sqrt(g.diagonal())
+    square = float(b.dot(share))
+    radius = ball(square, float(lengths.dot(share)), c, m, dtype)
+    if not radius > 0.0:
+        return np.full(m, radius)
+    # A Gramian of fewer digits needs its ridge.
+    found = _all_alike(G, g, lengths, square, radius) if dtype == torch.float64 else None
+    return _exchange(g, b, lengths, radius, dtype) if found is None else found
+
+
+def _all_alike(
+    G: Tensor, g: _Floats, lengths: _Floats, square: float, radius: float
+) -> _Floats | None:
+    r"""Return the change after which all rows gain the same, if that is the best one; else None.
+
+    With :math:`G x = 1`, all weights together are a multiple :math:`z x`, as each row gains z then,
+    and :math:`\|z J^\top x - g_0\|^2 = z^2 \sum_i x_i - 2 z + \|g_0\|^2`. If no weight is less
+    than in the mean, as is usual where rows hardly conflict, that is the optimum.
+    """
+    m = len(g)
+    # Its rounding does not depend on the lengths of the rows. Where it fails, a pivot is rounding,
+    # and what is divided by it no sound change.
+    factor = torch.linalg.cholesky_ex(G)[0]
+    inverse = torch.linalg.solve_triangular(factor, _eye(m), upper=False).numpy()
+    x: _Floats = inverse.dot(_ones(m)).dot(inverse)
+    total = float(x.dot(_ones(m)))
+    root = 1.0 - total * (square - radius * radius)
+    if not (total > 0.0 and root >= 0.0):
+        return None
+    change = x * ((1.0 + sqrt(root)) / total)
+    change -= _mean(m)
+    if not float(change.min()) >= 0.0:
+        return None
+    length = sqrt(max(float(change.dot(g.dot(change))), 0.0)) / radius
+    sound = _is_sound(length, float(change.dot(lengths)) / radius, m, torch.float64)
+    return change if sound else None
+
+
+def _is_sound(length: float, total: float, m: int, dtype: torch.dtype) -> bool:
+    """Return whether a change is as long as it should be, and its rows do not nearly cancel.
+
+    :param length: Of the change, over the radius.
+    :param total: The lengths of what it is the sum of, together, over the radius.
+    :param m: The number of rows.
+    :param dtype: The dtype that the Gramian was computed in.
+    """
+    return rounding(m, dtype) * total * total <= _UNCERTAIN and abs(length - 1.0) < _OFF
 
 
 def _exchange(
     G: _Floats, b: _Floats, lengths: _Floats, radius: float, dtype: torch.dtype
 ) -> _Floats | None:
     m = len(G)
-    e: _Floats = 1.0 / lengths
+    e = 1.0 / lengths
     C: _Floats = G * (e[:, None] * e)
-    C.ravel("K")[:: m + 1] = 1.0 + ridge(m, dtype)  # a view: C is contiguous in either order
+    np.fill_diagonal(C, 1.0 + ridge(m, dtype))
     both = np.empty((m, 2))
     both[:, 0] = e
     q: _Floats = b * e
@@ -80,13 +125,12 @@ def _exchange(
         allowed = noise * (1.0 + total + offsets)
         if not float(conditions.min()) < -allowed:
             length = sqrt(max(float(v.dot(image)), 0.0))
-            uncertain = rounding(m, dtype) * total**2 > _UNCERTAIN
-            sound = not uncertain and abs(length - 1.0) < _OFF
+            sound = _is_sound(length, total, m, dtype)
             return np.maximum(v, 0.0) * (e * (radius / length)) if sound else None
         wrong = conditions < -allowed
         members = ~wrong if members is None else members ^ wrong
         inside = members[:, None]
-        system = np.where(inside & members, C, _identity(m))
+        system = np.where(inside & members, C, _eye(m).numpy())
         sides = np.where(inside, both, 0.0)
     return None
 
@@ -104,5 +148,10 @@ def _mean(m: int) -> _Floats:
 
 
 @lru_cache(64)
-def _identity(m: int) -> _Floats:
-    return np.eye(m)
+def _ones(m: int) -> _Floats:
+    return np.ones(m)
+
+
+@lru_cache(64)
+def _eye(m: int) -> Tensor:
+    return torch.eye(m, dtype=torch.float64, device="cpu")  # whatever the default device is

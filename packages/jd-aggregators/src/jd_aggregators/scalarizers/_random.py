@@ -42,5 +42,6 @@ class Random(Drawing, Scalarizer):
     def forward(self, values: Tensor, /) -> Tensor:
         """Return the loss, of shape ``[]``."""
         x = widened(values)
-        weights = self.normal(x.numel(), like=x).softmax(dim=0)
+        draws = self.normal(x.numel()).to(x.device, x.dtype, non_blocking=True)
+        weights = draws.softmax(dim=0)
         return dot(weights, x).to(values.dtype)

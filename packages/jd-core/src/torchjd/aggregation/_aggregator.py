@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchjd.linalg import Matrix
+from torchjd.linalg._autocast import own_precision
 from torchjd.linalg._blocks import JacobianBlocks
 from torchjd.linalg._checks import as_matrix
 
@@ -74,7 +75,8 @@ class Aggregator(nn.Module, ABC):
         """
         checked = as_matrix(matrix, "matrix")
         extra = self._extra(checked.shape[0], losses, cross_gramian)
-        result: Tensor = super().__call__(checked, **extra)
+        with own_precision(checked.device):
+            result: Tensor = super().__call__(checked, **extra)
         return result
 
     def _extra(

@@ -1,6 +1,6 @@
 """What a method may need beside the matrix it weighs: declared on its class, checked here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -41,7 +41,7 @@ def extra_inputs(
     if method.needs_losses:
         found["losses"] = as_losses(losses, m, type(method).__name__)
     if method.needs == "cross gramian":
-        found["cross_gramian"] = _as_cross_gramian(cross_gramian, m, type(method).__name__)
+        found["cross_gramian"] = as_cross_gramian(cross_gramian, m, type(method).__name__)
     return found
 
 
@@ -56,7 +56,7 @@ def require_inputs(method: Declared, *, losses: bool, cross_gramian: bool) -> No
     if method.needs_losses and not losses:
         as_losses(None, 0, type(method).__name__)
     if method.needs == "cross gramian" and not cross_gramian:
-        _as_cross_gramian(None, 0, type(method).__name__)
+        as_cross_gramian(None, 0, type(method).__name__)
 
 
 def as_losses(losses: Losses | None, m: int, name: str) -> Tensor:
@@ -73,6 +73,10 @@ def as_losses(losses: Losses | None, m: int, name: str) -> Tensor:
             f"`losses` must be given: `{name}` reads the value of each objective. Got None. Pass "
             "`losses=`, a tensor with one element per objective, to the call."
         )
+    if not isinstance(losses, Iterable):  # a tensor is iterable to Python
+        raise TypeError(
+            f"`losses` must be floating-point tensors. Got {type(losses).__name__}."
+        )
     parts = [losses] if isinstance(losses, Tensor) else list(losses)
     for part in parts:
         if not isinstance(part, Tensor) or not part.is_floating_point():
@@ -88,7 +92,15 @@ def as_losses(losses: Losses | None, m: int, name: str) -> Tensor:
     return values[0] if len(values) == 1 else torch.cat(values)
 
 
-def _as_cross_gramian(cross_gramian: Tensor | None, m: int, name: str) -> Tensor:
+def as_cross_gramian(cross_gramian: Tensor | None, m: int, name: str) -> Tensor:
+    """Return ``cross_gramian``, which does not require grad.
+
+    :param cross_gramian: What the user passed.
+    :param m: The number of objectives.
+    :param name: Of the method that needs it.
+    :raises TypeError: If it is None, or no floating-point tensor.
+    :raises ValueError: If it is not of shape ``[m, m]``.
+    """
     if cross_gramian is None:
         raise TypeError(
             f"`cross_gramian` must be given: `{name}` reads the inner products of the gradients "

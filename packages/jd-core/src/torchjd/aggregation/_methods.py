@@ -82,7 +82,7 @@ def _row(
 
 
 def _scaling(degree: object, weighting: type | None) -> str:
-    if not isinstance(degree, float):
+    if not isinstance(degree, int | float):
         return ""
     power = degree + (weighting is not None)
     return "1" if power == 0 else "s" if power == 1 else f"s^{power:g}"

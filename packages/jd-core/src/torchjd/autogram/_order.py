@@ -57,4 +57,4 @@ class Losses:
 def generalized(gramian: Tensor, shape: torch.Size) -> Tensor:
     """Return the Gramian of flattened losses as ``[d1, ..., dk, dk, ..., d1]``."""
     k = len(shape)
-    return gramian.view(*shape, *shape).permute(*range(k), *reversed(range(k, 2 * k)))
+    return gramian.view((*shape, *shape)).permute((*range(k), *reversed(range(k, 2 * k))))

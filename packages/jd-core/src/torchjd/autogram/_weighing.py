@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from torchjd.aggregation import Weighting
-from torchjd.aggregation._inputs import Needs, require_inputs
+from torchjd.aggregation._inputs import Needs, as_cross_gramian, require_inputs
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,15 @@ class Weigher:
 
     def without_gramian(self, output: Tensor) -> Tensor:
         """Return the weights of a weighting that does not read the Gramian."""
-        if self.cross_gramian is not None and self.needs == "cross gramian":
-            return self(self.cross_gramian, output)
-        rows = output.new_empty(output.numel(), 0, dtype=_at_least_float32(output))
-        return self(rows, output).view(output.shape)
+        m = output.numel()
+        if self.needs == "cross gramian":
+            # Before the call: a weighting that remembers would remember what does not fit.
+            stat = as_cross_gramian(self.cross_gramian, m, type(self.weighting).__name__)
+        else:
+            stat = output.new_empty(m, 0, dtype=_at_least_float32(output))
+        weights = self(stat, output)
+        is_vector = isinstance(weights, Tensor) and weights.shape == (m,)
+        return weights.view(output.shape) if is_vector else weights
 
 
 def as_weigher(weighting: Callable[[Tensor], Tensor], cross_gramian: Tensor | None) -> Weigher:
@@ -52,7 +57,8 @@ def as_weigher(weighting: Callable[[Tensor], Tensor], cross_gramian: Tensor | No
     :raises TypeError: If ``weighting`` reads the latter, and it is missing; or if it reads the
         whole Jacobian.
     """
-    if not isinstance(weighting, Weighting):
+    # Not by its class: what `torch.compile` returns declares the same as what it is given.
+    if not hasattr(weighting, "needs"):
         return Weigher(weighting, "gramian", False, None)
     if weighting.needs == "jacobian":
         raise TypeError(

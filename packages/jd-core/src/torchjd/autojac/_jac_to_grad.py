@@ -9,6 +9,7 @@ from torchjd._autograd._gradients import add_to_grads
 from torchjd.aggregation import Aggregator, GramianWeightedAggregator, Weighting
 from torchjd.aggregation._inputs import Losses, require_inputs
 from torchjd.distributed._local import require_single_process
+from torchjd.linalg._autocast import own_precision
 
 from ._accumulation import stored_jacobian
 from ._arguments import as_inputs
@@ -98,7 +99,10 @@ def aggregate(
     """
     blocks = [j.detach().reshape(j.shape[0], j.shape[1:].numel()) for j in jacobians]
     aggregate_them = aggregator.aggregate_whole if whole else aggregator.aggregate_blocks
-    parts, weights = aggregate_them(blocks, **inputs)
+    # Only what there is: an aggregator of one's own need not know of inputs that it has no use for.
+    given = {name: value for name, value in inputs.items() if value is not None}
+    with own_precision(blocks[0].device):
+        parts, weights = aggregate_them(blocks, **given)
     return [p.view(j.shape[1:]) for p, j in zip(parts, jacobians, strict=True)], weights
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torchjd.linalg._autocast import own_precision
+
 
 @torch.no_grad()
 def values(outputs: Sequence[Tensor], cotangents: Sequence[Tensor] | None) -> Tensor:
@@ -19,8 +21,9 @@ def values(outputs: Sequence[Tensor], cotangents: Sequence[Tensor] | None) -> Te
     device = outputs[0].device
     if cotangents is None:
         return torch.cat([output.detach().reshape(-1).to(device) for output in outputs])
-    products = [
-        (c.reshape(c.shape[0], -1) @ y.reshape(-1)).to(device)
-        for c, y in zip(cotangents, outputs, strict=True)
-    ]
+    with own_precision(device):
+        products = [
+            (c.reshape(c.shape[0], -1) @ y.reshape(-1)).to(device)
+            for c, y in zip(cotangents, outputs, strict=True)
+        ]
     return torch.stack(products).sum(0)

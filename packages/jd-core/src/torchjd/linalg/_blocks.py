@@ -7,11 +7,8 @@ import torch
 from torch import Tensor
 
 from ._types import Matrix, PSDMatrix
+from ._widening import Widener, chunk_size, wide_dtype
 
-# Elements converted at a time. On the CPU a chunk of 2 MiB of float64 stays in the cache, which is
-# 3 to 5 times faster than converting a whole block; a GPU wants few and large kernels.
-_CHUNK = {"cpu": 1 << 18}
-_CHUNK_ELSEWHERE = 1 << 24
 # Up to which power of two the largest entry may be squared as it is.
 _IN_RANGE = {torch.float64: 350, torch.float32: 30}
 
@@ -64,15 +61,19 @@ class JacobianBlocks:
         :returns: A tensor of shape ``[m, m]`` on the device of the first block, of dtype float64
             (float32 on devices without float64).
         """
-        if scale is None and self._is_small():
-            rows = self.blocks[0].detach().to(wide_dtype(self.blocks[0].device))
-            return cast("PSDMatrix", rows @ rows.T)
         device = self.blocks[0].device
+        if scale is None and self._is_small():
+            rows = self.blocks[0].detach().to(wide_dtype(device))
+            return cast("PSDMatrix", rows @ rows.T)
         gramian = torch.zeros(self.m, self.m, dtype=wide_dtype(device), device=device)
+        widener = Widener()
         for group in self._groups():
-            for chunk in _chunks(_joined(group), gramian.dtype):
+            for chunk in widener.chunks(_joined(group).detach()):
                 rows = chunk if scale is None else chunk / scale.to(chunk.device)
-                gramian += (rows @ rows.T).to(device)
+                if rows.device == device:
+                    gramian.addmm_(rows, rows.T)
+                else:
+                    gramian += (rows @ rows.T).to(device)
         return cast("PSDMatrix", gramian)
 
     @torch.no_grad()
@@ -119,7 +120,7 @@ class JacobianBlocks:
     def _is_small(self) -> bool:
         """Return whether the Jacobian is one block, which fits into one chunk."""
         block = self.blocks[0]
-        return len(self.blocks) == 1 and block.numel() <= _chunk_size(block.device)
+        return len(self.blocks) == 1 and block.numel() <= chunk_size(block.device)
 
     def _groups(self) -> Iterator[list[Tensor]]:
         """Yield neighbours that fit into one chunk together: many small blocks cost as one."""
@@ -129,41 +130,34 @@ class JacobianBlocks:
             if group and (block.numel() > free or block.device != group[0].device):
                 yield group
                 group = []
-            free = (free if group else _chunk_size(block.device)) - block.numel()
+            free = (free if group else chunk_size(block.device)) - block.numel()
             group.append(block)
         yield group
-
-
-def wide_dtype(device: torch.device) -> torch.dtype:
-    """Return the dtype that products are accumulated in: float64 where the device has it."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _chunk_size(device: torch.device) -> int:
-    return _CHUNK.get(device.type, _CHUNK_ELSEWHERE)
 
 
 def _joined(group: list[Tensor]) -> Tensor:
     return group[0] if len(group) == 1 else torch.cat(group, dim=1)
 
 
-def _chunks(block: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
-    columns = max(1, _chunk_size(block.device) // block.shape[0])
-    for start in range(0, block.shape[1], columns):
-        yield block[:, start : start + columns].to(dtype)
-
-
 def _combine(weights: Tensor, group: list[Tensor], exactly: bool) -> list[Tensor]:
     block = _joined(group)
-    narrow = not exactly and block.dtype.itemsize >= 4
-    dtype = block.dtype if narrow else wide_dtype(block.device)
-    converted = weights.to(block.device, dtype)
-    vector = block.new_empty(block.shape[1])
-    end = 0
-    for chunk in _chunks(block, dtype):
-        start, end = end, end + chunk.shape[1]
-        vector[start:end] = converted @ chunk
+    if exactly or block.dtype.itemsize < 4:
+        vector = _combine_exactly(weights, block)
+    else:
+        vector = weights.to(block.device, block.dtype) @ block
     if len(group) == 1:
         return [vector]
     split = torch.split(vector, [block.shape[1] for block in group])
     return [part.to(block.dtype, copy=True) for part, block in zip(split, group, strict=True)]
+
+
+def _combine_exactly(weights: Tensor, block: Tensor) -> Tensor:
+    wide = weights.to(block.device, wide_dtype(block.device))
+    if block.requires_grad:
+        return (wide @ block.to(wide.dtype)).to(block.dtype)
+    vector = block.new_empty(block.shape[1])
+    end = 0
+    for chunk in Widener().chunks(block):
+        start, end = end, end + chunk.shape[1]
+        vector[start:end] = wide @ chunk
+    return vector

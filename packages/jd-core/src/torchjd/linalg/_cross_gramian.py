@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._blocks import wide_dtype
+from ._widening import wide_dtype
 
 
 @torch.no_grad()
@@ -21,7 +21,7 @@ def cross_gramian(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     :param second: The Jacobian of the same objectives on the second batch.
     :returns: A tensor of shape ``[m, m]``, accumulated in float64 where the device has it, and of
         dtype float32 or, for Jacobians in float64, float64.
-    :raises TypeError: If an element is no floating-point tensor.
+    :raises TypeError: If an argument is no sequence, or an element no floating-point tensor.
     :raises ValueError: If there is none, or shapes do not fit.
 
     >>> import torch
@@ -31,6 +31,12 @@ def cross_gramian(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     tensor([[2., 1.],
             [1., 3.]])
     """
+    for name, tensors in (("first", first), ("second", second)):
+        if not isinstance(tensors, Sequence):
+            raise TypeError(
+                f"`{name}` must be a sequence of tensors, one for each parameter. Got "
+                f"{type(tensors).__name__}. Pass a list, for one Jacobian `[jacobian]`."
+            )
     if not first or len(first) != len(second):
         raise ValueError(
             "`first` and `second` must have one tensor for each parameter. "
