@@ -12,6 +12,7 @@ from torchjd.aggregation import (
     MatrixWeighting,
     WeightedAggregator,
 )
+from torchjd.aggregation._methods import _row
 from torchjd.autogram import Engine
 from torchjd.autojac import backward, jac, jac_to_grad
 from torchjd.linalg import cross_gramian
@@ -235,6 +236,12 @@ def test_a_declared_degree_takes_out_the_scale(scale):
     ):
         assert_close(parts[0].float(), expected.float())
         assert_close((weights * scale).float(), (1 / GRADIENTS.norm(dim=1)).float())
+
+
+@pytest.mark.parametrize("degree", [-1.0, -1])
+def test_the_table_of_methods_tells_the_law_of_scale(degree):
+    own = type("Own", (Inverse,), {"degree": degree})
+    assert _row("Own", own, None, own).scaling == "1"
 
 
 def test_without_a_declared_degree_the_gramian_is_what_it_says():

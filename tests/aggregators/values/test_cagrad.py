@@ -60,6 +60,17 @@ def test_many_rows(m, rank):
     assert_optimal(J, 0.5, jd.CAGradWeighting(0.5)(J @ J.T))
 
 
+@pytest.mark.parametrize("m", [2, 8, 16])
+@pytest.mark.parametrize("c", RADII)
+def test_rows_that_hardly_conflict_gain_alike(m, c):
+    J = gaussian(m, 4000, seed=m) * torch.linspace(1.0, 1.2, m)[:, None]
+    weights = jd.CAGradWeighting(c)(J @ J.T)
+    assert_optimal(J, c, weights)
+    if c >= 0.5:  # enough to make up for the lengths
+        gains = J @ (weights @ J)
+        assert_close(gains, gains.mean().expand(m))
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e30])
 def test_short_gradients_are_treated_as_long_ones(scale):
     J = gaussian(4, 7)

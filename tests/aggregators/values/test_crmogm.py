@@ -1,5 +1,7 @@
 """CR-MOGM against its recursion, written out."""
 
+import re
+
 import pytest
 import torch
 
@@ -73,9 +75,11 @@ def test_wrong_parameters_are_refused(settings, error, message):
         jd.CRMOGMWeighting(jd.UPGradWeighting(), **settings)
 
 
-def test_initial_weights_of_other_objectives_are_refused():
-    weighting = jd.CRMOGMWeighting(jd.UPGradWeighting(), initial_weights=torch.ones(3))
-    with pytest.raises(ValueError, match=r"`initial_weights` .* shape \[2\]\. Got \[3\]"):
+@pytest.mark.parametrize("shape", [(3,), (), (2, 2)])
+def test_initial_weights_of_other_objectives_are_refused(shape):
+    weighting = jd.CRMOGMWeighting(jd.UPGradWeighting(), initial_weights=torch.ones(shape))
+    found = re.escape(f"Got {list(shape)}.")
+    with pytest.raises(ValueError, match=rf"`initial_weights` .* shape \[2\]\. {found}"):
         weighting(torch.eye(2))
 
 

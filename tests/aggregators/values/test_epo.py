@@ -108,7 +108,7 @@ def test_losses_that_are_not_finite_give_no_finite_update():
 
 @pytest.mark.parametrize("loss", [0.0, -1.0])
 def test_losses_must_be_positive(loss):
-    with pytest.raises(ValueError, match="`losses` must be greater than 0"):
+    with pytest.raises(ValueError, match=r"`losses` must be greater than 0.* Add a constant"):
         jd.EPO()(gaussian(2, 3), losses=torch.tensor([1.0, loss]))
 
 
@@ -123,3 +123,10 @@ def test_losses_must_be_positive(loss):
 def test_wrong_parameters_are_refused(settings, error, message):
     with pytest.raises(error, match=message):
         jd.EPO(**settings)
+
+
+def test_the_default_device_plays_no_part():
+    J, losses = gaussian(4, 9), torch.linspace(1.0, 3.0, 4)
+    with torch.device("meta"):
+        found = jd.EPO()(J, losses=losses)
+    assert torch.equal(found, jd.EPO()(J, losses=losses))

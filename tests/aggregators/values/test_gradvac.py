@@ -152,3 +152,16 @@ def test_settings_out_of_range(settings, message):
             setattr(aggregator, name, value)
     assert repr(aggregator) == "GradVac()"
     assert repr(jd.GradVac(0.25)) == "GradVac(beta=0.25)"
+
+
+@pytest.mark.usefixtures("_each_way")
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+def test_rows_that_are_always_parallel_stay(sign, beta):
+    aggregator = jd.GradVac(beta)
+    for step in range(80):
+        row = gaussian(1, 9, step)
+        rows = torch.cat([row, sign * (1.1 + 0.01 * step) * row])
+        found = aggregator(rows)
+        if sign > 0 or step > 30:  # by then the target is -1 up to rounding
+            assert_close(found, rows.sum(dim=0), scale=float(rows.norm()))

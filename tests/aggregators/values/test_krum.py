@@ -19,11 +19,13 @@ def krum(rows, f, n_selected):
     return rows[selected].mean(dim=0)
 
 
-@pytest.fixture(params=["few rows apart", "all alike"])
+@pytest.fixture(params=["few rows apart", "by numpy", "by torch"])
 def _each_way(request, monkeypatch):
-    """Let few rows be computed in plain arithmetic, and then as many rows are."""
-    if request.param == "all alike":
+    """Let few rows be computed in plain arithmetic, then as many are, with and without numpy."""
+    if request.param != "few rows apart":
         monkeypatch.setattr("jd_aggregators._krum._FEW", 0)
+    if request.param == "by torch":
+        monkeypatch.setattr("jd_aggregators._krum.numpy_module", lambda: None)
 
 
 @pytest.mark.usefixtures("_each_way")

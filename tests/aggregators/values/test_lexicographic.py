@@ -90,3 +90,10 @@ def test_wrong_levels_are_refused(levels, error, message):
 def test_another_number_of_rows_is_refused():
     with pytest.raises(ValueError, match="there are 3"):
         jd.Lexicographic([[0], [1]])(torch.eye(3))
+
+
+def test_the_default_device_plays_no_part():
+    J = gaussian(4, 9)
+    with torch.device("meta"):
+        found = jd.Lexicographic()(J)
+    assert torch.equal(found, jd.Lexicographic()(J))

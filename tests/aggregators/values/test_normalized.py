@@ -4,11 +4,21 @@ import pytest
 import torch
 
 import jd_aggregators as jd
-from torchjd.aggregation import GeneralizedWeighting, GramianWeightedAggregator
+from torchjd.aggregation import (
+    GeneralizedWeighting,
+    GramianWeightedAggregator,
+    MatrixWeighting,
+    WeightedAggregator,
+)
 from torchjd.testing import assert_close, examples
 from torchjd.testing.matrices import gaussian, with_row_scales
 
 WRAPPED = {"UPGrad": jd.UPGradWeighting, "DualProj": jd.DualProjWeighting, "Mean": jd.MeanWeighting}
+
+
+class EqualFromRows(MatrixWeighting):
+    def forward(self, matrix, /):
+        return torch.full((len(matrix),), 1.0 / len(matrix), dtype=matrix.dtype)
 
 
 def units(J):
@@ -76,3 +86,10 @@ def test_what_cannot_be_normalized_is_refused():
         jd.NormalizedWeighting(jd.UPGradWeighting(), scale="length")
     with pytest.raises(ValueError, match=r"`gramian` must be of shape \[m, m\]"):
         jd.NormalizedWeighting(jd.MeanWeighting())(torch.ones(2, 5))
+
+
+def test_rows_may_differ_by_more_than_their_dtype_can_hold():
+    J = gaussian(3, 5) * torch.tensor([[1e25], [1e-25], [1.0]], dtype=torch.float64)
+    for dtype in (torch.float64, torch.float32):
+        aggregator = WeightedAggregator(jd.NormalizedWeighting(EqualFromRows()))
+        assert_close(aggregator(J.to(dtype)), J.norm(dim=1).mean() * units(J).mean(0))

@@ -154,3 +154,12 @@ def test_without_numpy_it_is_the_same(monkeypatch, kind):
     monkeypatch.setattr("jd_aggregators._pcd.numpy_module", lambda: None)
     for J, update in zip(matrices, expected, strict=True):
         assert_close(jd.PCD()(J), update, scale=J.norm())
+
+
+def test_rows_of_another_number_that_are_not_finite_change_nothing():
+    one, other = jd.PCD(tau=1.0), jd.PCD(tau=1.0)
+    J, next_J = with_row_scales(4, 5, 2.0), gaussian(4, 5, 2)
+    assert torch.equal(one(J), other(J))
+    assert one(torch.full((3, 5), torch.inf)).isnan().all()
+    assert torch.equal(one(next_J), other(next_J))
+    assert not torch.equal(one(next_J), jd.PCD(tau=1.0)(next_J))

@@ -116,3 +116,11 @@ def test_the_generator_is_named():
     aggregator.generator = seeded(3)
     rows = gaussian(5, 4)
     assert torch.equal(aggregator(rows), jd.PCGrad(generator=seeded(3))(rows))
+
+
+@pytest.mark.usefixtures("_each_way")
+def test_the_default_device_plays_no_part():
+    rows = gaussian(4, 9)
+    with torch.device("meta"):
+        found = jd.PCGrad(generator=seeded())(rows)
+    assert torch.equal(found, jd.PCGrad(generator=seeded())(rows))

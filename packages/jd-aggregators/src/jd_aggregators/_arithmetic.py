@@ -38,7 +38,8 @@ def weigh(compute: Compute, gramian: PSDMatrix, pref_vector: Tensor | None = Non
 
 def weights_of(values: Array | list[float], gramian: PSDMatrix) -> Tensor:
     """Return ``values``, held on the host, as weights for ``gramian``: in its dtype or float32."""
-    return torch.tensor(values, dtype=torch.promote_types(gramian.dtype, torch.float32))
+    dtype = torch.promote_types(gramian.dtype, torch.float32)
+    return torch.tensor(values, dtype=dtype, device=gramian.device)
 
 
 def _by_numpy(numpy: Any, compute: Compute, G: Array, p: Array | None) -> Array:

@@ -107,14 +107,15 @@ class CRMOGMWeighting(RememberingWrapper):
     def _last(self, stat: Tensor) -> Tensor | None:
         """Return the last average, or the initial weights, if they fit the objectives."""
         kept = self._weights
+        # Of a Gramian, of [m, m] or [d1, ..., dk, dk, ..., d1], and of [m, n]: the first half.
+        shape = stat.shape[: stat.ndim // 2]
         if kept is not None:
-            shape = stat.shape[: kept.ndim]
             return kept if kept.shape == shape else self.recall("_weights", tuple(shape), kept)
         first = self.initial_weights
-        if first is not None and first.shape != stat.shape[: first.ndim]:
+        if first is not None and first.shape != shape:
             raise ValueError(
                 "`initial_weights` must have one entry per objective, shape "
-                f"{list(stat.shape[: first.ndim])}. Got {list(first.shape)}."
+                f"{list(shape)}. Got {list(first.shape)}."
             )
         return first
 

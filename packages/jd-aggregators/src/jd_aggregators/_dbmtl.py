@@ -80,10 +80,9 @@ class DBMTL(Configured, Remembering, Aggregator):
         # In float64, no square leaves the range that the entries themselves have.
         lengths = torch.linalg.vector_norm(averaged, dim=1, dtype=to_compute)
         longest = lengths.amax()
-        # Their factors are made in two parts: the ratio of lengths may leave the range of the rows.
-        part = longest.clamp_max(1.0) / lengths
-        part = torch.where(lengths > 0, part, 0.0 * longest).clamp_max(torch.finfo(rows.dtype).max)
-        direction = longest.clamp_min(1.0) * (part.to(rows.dtype) @ averaged)
+        # The longest comes last: the ratio of two lengths may leave the range of the rows' dtype.
+        inverse = lengths.clamp_min(2.0 / torch.finfo(rows.dtype).max).reciprocal()
+        direction = longest * (inverse.to(rows.dtype) @ averaged)
         total = longest + divisors.sum()
         sound = total - total == 0
         self.remember(sound, _averaged=averaged)

@@ -76,7 +76,10 @@ class EPOWeighting(Configured, GramianWeighting):
         weights = torch.full_like(r, torch.nan)
         if bool(torch.isfinite(G).all() & torch.isfinite(values).all()):
             if not bool((values > 0).all()):
-                raise ValueError(f"`losses` must be greater than 0. Got {losses.tolist()}.")
+                raise ValueError(
+                    f"`losses` must be greater than 0: they are compared by their ratios. "
+                    f"Got {losses.tolist()}. Add a constant to a loss that can be 0 or less."
+                )
             weights = self._weigh(G, r * len(r) / r.sum(), values)
         dtype = torch.promote_types(gramian.dtype, torch.float32)
         return weights.to(gramian.device, dtype)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from torchjd.aggregation import GeneralizedWeighting, Traits, Weighting
+from torchjd.aggregation import GeneralizedWeighting, Stateful, Traits, Weighting
 from torchjd.linalg import PSDMatrix, flatten_gramian
 
 
@@ -37,6 +37,11 @@ class Flattening(GeneralizedWeighting):
         self.weighting = weighting
         self.needs_losses = weighting.needs_losses
         self.degree = weighting.degree
+
+    def reset(self) -> None:
+        """Forget the past of the weighting, if it has one."""
+        if isinstance(self.weighting, Stateful):
+            self.weighting.reset()
 
     def forward(self, generalized_gramian: Tensor, /, *, losses: Tensor | None = None) -> Tensor:
         """Return the weights, of shape ``[d1, ..., dk]``."""

@@ -41,9 +41,9 @@ class GradVacWeighting(Configured, Remembering, Pairing, GramianWeighting):
     requires.
 
     :param beta: How much the last cosine counts in the target, in [0, 1].
-    :param eps: The least :math:`1 - \hat\phi_{ij}^2` that is divided by. It is compared with
-        cosines, so that the scale of the gradients plays no part; below the rounding of the
-        arithmetic it has no effect.
+    :param eps: The least :math:`1 - \hat\phi_{ij}^2` that is divided by; rows whose cosine is as
+        close to 1, and those whose target is to -1, stay. It is compared with cosines, so that the
+        scale of the gradients plays no part; below the rounding of the arithmetic it has no effect.
     :param generator: A generator on the CPU, for orders that can be repeated. Default: one that is
         seeded from the system; the global random state is not used.
     :raises TypeError: If a parameter is of a wrong type.
@@ -107,6 +107,10 @@ class GradVacWeighting(Configured, Remembering, Pairing, GramianWeighting):
         was = targets.T.gather(0, partners)
         aims = torch.where(alive, was, 0.0)
         slopes = aims / (1.0 - aims * aims).clamp(min=least).sqrt()
+        # Next to 1 and -1, whether a cosine is below its target is rounding, and to turn the row by
+        # a slope that is not that of its target would take it away.
+        most = max(1.0 - least, 0.0) ** 0.5
+        bounds = torch.where(aims >= -most, aims.clamp(max=most), -2.0)
         products, squares = C.clone(), C.diagonal().clone()
         reach = torch.ones_like(squares)
         added, cosines = torch.zeros_like(aims), torch.zeros_like(aims)
@@ -117,7 +121,7 @@ class GradVacWeighting(Configured, Remembering, Pairing, GramianWeighting):
             torch.div(product, length, out=cosines[k])
             across = (length * length - product * product).clamp_(min=0.0).sqrt_()
             turned = torch.addcmul(-product, slopes[k], across)
-            part = torch.where(product < aims[k] * length, turned, 0.0)
+            part = torch.where(product < bounds[k] * length, turned, 0.0)
             added[k].copy_(part)
             products.addcmul_(part[:, None], C.index_select(0, partner))
             squares.addcmul_(part, 2.0 * product + part)
@@ -151,9 +155,9 @@ class GradVac(ResetsWeighting, GramianWeightedAggregator):
     requires.
 
     :param beta: How much the last cosine counts in the target, in [0, 1].
-    :param eps: The least :math:`1 - \hat\phi_{ij}^2` that is divided by. It is compared with
-        cosines, so that the scale of the gradients plays no part; below the rounding of the
-        arithmetic it has no effect.
+    :param eps: The least :math:`1 - \hat\phi_{ij}^2` that is divided by; rows whose cosine is as
+        close to 1, and those whose target is to -1, stay. It is compared with cosines, so that the
+        scale of the gradients plays no part; below the rounding of the arithmetic it has no effect.
     :param generator: A generator on the CPU, for orders that can be repeated. Default: one that is
         seeded from the system; the global random state is not used.
     :raises TypeError: If a parameter is of a wrong type.

@@ -1,15 +1,22 @@
 """Krum: the rows that have the closest company, whatever a few adversaries send."""
 
+from itertools import chain
+from math import isfinite, nan
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
 from torchjd.aggregation import GramianWeightedAggregator, GramianWeighting, Traits
 from torchjd.linalg import PSDMatrix
 
+from ._arithmetic import weights_of
+from ._on_host import numpy_module, on_host
 from ._precision import finished, widened
 from ._settings import Configured, Count, OfWeighting
+from ._spectrum import Array
 
-# Up to how many rows plain arithmetic is faster than tensors, of which each operation has its cost.
+# Up to how many rows plain arithmetic is the fastest, as each call on an array has its cost.
 _FEW = 10
 
 
@@ -28,6 +35,11 @@ class KrumWeighting(Configured, GramianWeighting):
     .. note::
         Other implementations sum the distances instead of their squares, which may select other
         rows. This one follows the paper.
+
+    .. note::
+        Distances come from the Gramian, in float64: those of less than some 1e-7 of the lengths of
+        the rows are lost in its rounding. Subtract what rows have in common first, if they are
+        that close.
 
     :param n_byzantine: The number of adversaries :math:`f`. The paper's guarantee requires
         :math:`m > 2 f + 2`; to be defined, the scores require :math:`m \ge f + 3`.
@@ -56,13 +68,15 @@ class KrumWeighting(Configured, GramianWeighting):
         """Return the weights, of shape ``[m]``."""
         m = gramian.shape[0]
         self._check_rows(m)
+        n_closest, n_selected = m - self.n_byzantine - 2, self.n_selected
         G = widened(gramian)
-        n_closest = m - self.n_byzantine - 2
-        if G.device.type == "cpu" and m <= _FEW and not torch.compiler.is_compiling():
-            weights = G.new_tensor(_weigh_few(G.tolist(), n_closest, self.n_selected))
-        else:
-            weights = _weigh(G, n_closest, self.n_selected)
-        return finished(weights, gramian)
+        if on_host(G):
+            if m <= _FEW:
+                return weights_of(_weigh_few(G.tolist(), n_closest, n_selected), gramian)
+            numpy = numpy_module()
+            if numpy is not None:
+                return weights_of(_weigh_by_numpy(numpy, G.numpy(), n_closest, n_selected), gramian)
+        return finished(_weigh(G, n_closest, n_selected), gramian)
 
     def _check_rows(self, m: int) -> None:
         if m < self.n_byzantine + 3:
@@ -87,16 +101,38 @@ def _weigh(G: Tensor, n_closest: int, n_selected: int) -> Tensor:
     return torch.zeros_like(squares).index_fill_(0, ranked[:n_selected], 1.0 / n_selected)
 
 
+def _weigh_by_numpy(numpy: ModuleType, G: Array, n_closest: int, n_selected: int) -> Array:
+    """Do as :func:`_weigh`: on small arrays, calls of numpy cost a fifth."""
+    if not numpy.isfinite(G).all():
+        return numpy.full(len(G), numpy.nan)
+    squares = G.diagonal()
+    with numpy.errstate(over="ignore"):
+        distances = numpy.maximum(squares + squares[:, None] - (G + G.T), 0.0)
+        distances.sort(axis=1)
+        scores = distances[:, : n_closest + 1].sum(axis=1)
+    weights = numpy.zeros(len(G))
+    weights[scores.argsort(kind="stable")[:n_selected]] = 1.0 / n_selected
+    return weights
+
+
 def _weigh_few(G: list[list[float]], n_closest: int, n_selected: int) -> list[float]:
-    """Do as :func:`_weigh`: for a few rows, plain arithmetic costs less than tensors."""
-    rows = range(len(G))
-    scores = []
-    for i in rows:
-        own, square = G[i], G[i][i]
-        distances = [max(square + G[j][j] - (own[j] + G[j][i]), 0.0) for j in rows]
-        scores.append(sum(sorted(distances)[: n_closest + 1]))
-    selected = sorted(rows, key=scores.__getitem__)[:n_selected]
-    return [1.0 / n_selected if i in selected else 0.0 for i in rows]
+    """Do as :func:`_weigh`: for a few rows, plain arithmetic costs less than any array."""
+    if not all(map(isfinite, chain.from_iterable(G))):
+        return [nan] * len(G)
+    distances: list[list[float]] = [[] for _ in G]
+    for i, own in enumerate(G):
+        square, mine = own[i], distances[i]
+        for j in range(i):
+            other = G[j]
+            distance = square + other[j] - (own[j] + other[i])
+            mine.append(max(0.0, distance))
+            distances[j].append(mine[j])
+    scores = [sum(sorted(others)[:n_closest]) for others in distances]
+    if n_selected == 1:
+        selected = [scores.index(min(scores))]
+    else:
+        selected = sorted(range(len(G)), key=scores.__getitem__)[:n_selected]
+    return [1.0 / n_selected if i in selected else 0.0 for i in range(len(G))]
 
 
 class Krum(GramianWeightedAggregator):

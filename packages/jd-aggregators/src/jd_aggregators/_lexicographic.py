@@ -112,7 +112,7 @@ def _projections(C: Tensor, levels: Indices) -> Tensor:
 
 def _all_at_once(C: Tensor, levels: Indices, noise: float) -> Tensor:
     """Return the projections, by solving one problem for all, of independent rows."""
-    level = torch.empty(len(C), dtype=torch.int64)
+    level = torch.empty(len(C), dtype=torch.int64, device=C.device)
     for k, rows in enumerate(levels):
         level[list(rows)] = k
     # What is added to a row is no longer than the row, 1. So a slope of 2 keeps the weights of rows

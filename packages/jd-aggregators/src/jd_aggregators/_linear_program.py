@@ -24,9 +24,8 @@ def maximize(c: Tensor, A: Tensor, b: Tensor, w: Tensor) -> Tensor | None:
     k, n = A.shape
     # Slacks are the basis to begin with: x = 0 satisfies all but the equation, whose slack is 1.
     rows = torch.cat([-A, w[None]])
-    table = torch.cat(
-        [rows, torch.eye(k + 1, dtype=A.dtype), torch.cat([-b, b.new_ones(1)])[:, None]], 1
-    )
+    slacks = torch.eye(k + 1, dtype=A.dtype, device=A.device)
+    table = torch.cat([rows, slacks, torch.cat([-b, b.new_ones(1)])[:, None]], 1)
     basis = list(range(n, n + k + 1))
     last = n + k
     costs = torch.cat([w, w.new_zeros(k + 2)])

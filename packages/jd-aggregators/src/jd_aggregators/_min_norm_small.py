@@ -23,7 +23,7 @@ def least_norm_by_numpy(G: Tensor, damping: float, noise: float) -> Tensor:
     :param noise: The rounding that entries of the correlation matrix carry.
     """
     if len(G) == 2:
-        return torch.tensor(_of_two_rows(*G.flatten().tolist()), dtype=torch.float64)
+        return G.new_tensor(_of_two_rows(*G.flatten().tolist()))
     # What is not finite is no accident here: it is what a loss scaler looks for.
     with np.errstate(all="ignore"):
         return torch.from_numpy(_weights(G.numpy(), damping, noise))

@@ -1,5 +1,7 @@
 """MoCo: a step a call towards the least norm, of gradients that are averaged over the calls."""
 
+from math import isfinite
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from torchjd.aggregation import Aggregator, Traits
 from torchjd.linalg import Matrix
 
 from ._fixed import weight_dtype
+from ._on_host import on_host
 from ._precision import wide
 from ._remembering import Remembering
 from ._settings import Configured, Number
@@ -84,15 +87,21 @@ class MoCo(Configured, Remembering, Aggregator):
         beta, gamma = (self.beta * k**-self.beta_sigma, self.gamma * k**-self.gamma_sigma)
         tracked = torch.lerp(self.recall("_tracked", tuple(rows.shape), rows), rows, beta)
         last = self.recall("_offset", (m,), rows) + 1.0 / m
-        # From the right, two products of m n steps; the Gramian would be one of m^2 n. The second
-        # is with a unit vector: the square of a length may leave the range of the rows' dtype.
-        mean = last @ tracked
-        length = torch.linalg.vector_norm(mean, dtype=wide(rows))
-        unit = mean / length.clamp_min(torch.finfo(rows.dtype).tiny)
-        pull = length * (tracked @ unit).to(length.dtype) + self.rho * last
+        # From the right, two products of m n steps; the Gramian would be one of m^2 n.
+        pull = _products(tracked, last @ tracked) + self.rho * last
         weights = project_on_simplex(last - gamma * pull)
         total = rows.sum() + weights.sum()
         sound = total - total == 0
         weights = weights.to(rows.dtype)
         self.remember(sound, _tracked=tracked, _offset=weights - 1.0 / m)
         return torch.where(sound, weights @ tracked, torch.nan).to(matrix.dtype)
+
+
+def _products(rows: Tensor, mean: Tensor) -> Tensor:
+    """Return the inner products of the rows with their mean, which may be beyond their dtype."""
+    products = rows @ mean
+    if on_host(products) and isfinite(products.sum().item()):
+        return products
+    length: Tensor = torch.linalg.vector_norm(mean, dtype=wide(mean))
+    unit = mean / length.clamp_min(torch.finfo(mean.dtype).tiny)
+    return length * (rows @ unit).to(length.dtype)

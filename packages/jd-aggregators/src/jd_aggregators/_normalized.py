@@ -68,7 +68,11 @@ class NormalizedWeighting(WrappingWeighting):
         return 0.0 if self.scale == "mean" else -1.0
 
     def forward(self, stat: Tensor, /, *, losses: Tensor | None = None) -> Tensor:
-        """Return the weights, of shape ``[m]``, of the dtype of ``stat`` or float32."""
+        """Return the weights, of shape ``[m]``.
+
+        They are of the dtype of the Gramian or float32. From rows they are of float64 (float32 on
+        devices without): the ratio of two lengths may be beyond the range of the dtype of both.
+        """
         matrix = widened(stat)
         lengths = matrix.norm(dim=1) if self._sees_rows else matrix.diagonal().clamp_min(0.0).sqrt()
         zero = lengths == 0
@@ -80,7 +84,8 @@ class NormalizedWeighting(WrappingWeighting):
         # A Gramian keeps its dtype: the solvers judge by that how much of it is rounding.
         units = units.to(dtype if self._sees_rows else stat.dtype)
         weights = self.weighting(units, losses=losses).to(matrix.dtype) * inverse
-        return (weights * lengths.mean() if self.scale == "mean" else weights).to(dtype)
+        weights = weights * lengths.mean() if self.scale == "mean" else weights
+        return weights if self._sees_rows else weights.to(dtype)
 
     def check(self, stat: object) -> Tensor:
         matrix = super().check(stat)

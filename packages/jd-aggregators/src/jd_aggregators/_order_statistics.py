@@ -1,13 +1,19 @@
 """The middle order statistics of each column, by comparisons of whole rows."""
 
 from functools import lru_cache
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from ._spectrum import Array
+
 # Up to how many columns torch sorts faster than rows are compared one pair at a time: its own sort
 # takes up to 16 rows at once, and the comparisons of few rows are few.
 _FEW_ROWS, _FEW_COLUMNS, _FEW_COLUMNS_OF_MANY_ROWS = 5, 2048, 512
+
+# The same for numpy: how many columns it sorts in the time of one comparison of whole rows.
+_COLUMNS_A_COMPARISON = 30
 
 
 def is_sorted_faster(m: int, n: int) -> bool:
@@ -30,6 +36,33 @@ def middle(rows: Tensor, trim: int) -> list[Tensor]:
         if greatest:
             ordered[high] = torch.maximum(first, second)
     return ordered[trim : len(rows) - trim]
+
+
+def mean_of_middle(numpy: ModuleType, rows: Array, trim: int) -> Array:
+    """Return the mean of the middle order statistics of each column, by numpy, of shape ``[n]``.
+
+    :param rows: An array of shape ``[m, n]``. It stays as it is.
+    :param trim: As for :func:`middle`.
+    """
+    m, n = rows.shape
+    # Each value is divided before they are added: a mean does not overflow.
+    share = 1.0 / (m - 2 * trim)
+    pairs = comparisons(m, trim)
+    if n < _COLUMNS_A_COMPARISON * len(pairs):
+        return (numpy.sort(rows, axis=0)[trim : m - trim] * share).sum(axis=0)
+    ordered = list(rows.copy())
+    spare = numpy.empty_like(ordered[0])
+    for low, high, least, greatest in pairs:
+        first, second = ordered[low], ordered[high]
+        if least:
+            numpy.minimum(first, second, out=spare)
+            ordered[low], spare = spare, first
+        if greatest:
+            numpy.maximum(first, second, out=second)
+    mean = ordered[trim] * share
+    for values in ordered[trim + 1 : m - trim]:
+        mean += values * share
+    return mean
 
 
 @lru_cache(64)

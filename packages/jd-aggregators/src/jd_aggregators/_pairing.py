@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ._drawing import Drawing
 
-_ON_THE_CPU = torch.empty(0, dtype=torch.float64)
+_ON_THE_CPU = torch.empty(0, dtype=torch.float64, device="cpu")
 
 
 class Pairing(Drawing):

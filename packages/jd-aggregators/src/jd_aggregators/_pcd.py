@@ -90,9 +90,10 @@ class PCDWeighting(Remembering, Configured, GramianWeighting):
         damping = ridge(m, gramian.dtype)
         numpy = numpy_module() if on_host(G) else None
         weights = _weigh(numpy or torch, G, average + self.eps, tau, damping)
-        if is_other:
+        sound = torch.isfinite(G).all()
+        if is_other and not (on_host(sound) and not sound):
             self.reset()
-        self.remember(torch.isfinite(G).all(), _squares=average)
+        self.remember(sound, _squares=average)
         return weights.to(torch.promote_types(gramian.dtype, torch.float32))
 
     def _average(self, squares: Tensor, is_other: bool) -> Tensor:

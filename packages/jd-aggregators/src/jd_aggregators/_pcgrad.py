@@ -68,7 +68,7 @@ class PCGradWeighting(Pairing, GramianWeighting):
     def _of_few(self, G: list[list[float]]) -> Tensor:
         orders = self.orders(len(G))
         weights = project_rows(G, orders) if all_finite(G) else [nan] * len(G)
-        return torch.tensor(weights, dtype=torch.float64)
+        return torch.tensor(weights, dtype=torch.float64, device="cpu")
 
 
 class PCGrad(GramianWeightedAggregator):

@@ -89,7 +89,7 @@ class PeriodicWeighting(WrappingWeighting):
 
     def get_extra_state(self) -> Tensor:
         """Return how many calls have used the weights, for the ``state_dict``."""
-        return torch.tensor(self._uses)
+        return torch.tensor(self._uses, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         """Continue from what a ``state_dict`` says."""

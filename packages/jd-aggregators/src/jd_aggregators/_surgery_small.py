@@ -53,6 +53,7 @@ def turn_rows(
     :param least: The least squared sine of a target that is divided by.
     :param noise: The part of a squared length that is rounding.
     """
+    most = sqrt(max(1.0 - least, 0.0))  # of the cosines that are told from 1 and -1
     lengths = [sqrt(max(row[i], 0.0)) for i, row in enumerate(G)]
     inverses = [1.0 / length if length > 0.0 else 0.0 for length in lengths]
     C = [
@@ -70,7 +71,8 @@ def turn_rows(
             if length > 0.0:
                 cosine = min(max(product / length, -1.0), 1.0)
                 met[i][j] += beta * (cosine - target)
-            if product < target * length:
+            aim = min(target, most) if target >= -most else -2.0
+            if product < aim * length:
                 across = sqrt(max(length * length - product * product, 0.0))
                 part = target / sqrt(max(1.0 - target * target, least)) * across - product
                 weights[j] += part * lengths[i] * inverses[j]

@@ -1,6 +1,7 @@
 """TrimmedMean: the mean of each coordinate, without its most extreme values."""
 
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -8,8 +9,10 @@ from torch import Tensor
 from torchjd.aggregation import Aggregator, Traits
 from torchjd.linalg import Matrix
 
-from ._order_statistics import is_sorted_faster, middle
+from ._on_host import numpy_module, on_host
+from ._order_statistics import is_sorted_faster, mean_of_middle, middle
 from ._settings import Configured, Count
+from ._spectrum import Array
 
 # Columns taken at a time: what is made of them stays in the cache, and on other devices small
 # beside the Jacobian.
@@ -27,7 +30,7 @@ class TrimmedMean(Configured, Aggregator):
     values of the other rows. Source: Yin, Chen, Ramchandran and Bartlett, "Byzantine-Robust
     Distributed Learning: Towards Optimal Statistical Rates", ICML 2018, definition 2.
 
-    An infinity or NaN is no extreme value: it makes the result NaN at its coordinate, as an
+    An infinity or NaN is no extreme value: the result at its coordinate is not finite either, as an
     overflow must not pass for an adversary.
 
     :param trim_number: The number :math:`b` of values that are left out at either end.
@@ -101,6 +104,9 @@ class TrimmedMean(Configured, Aggregator):
 def _trimmed_mean(rows: Tensor, m: int, n: int, trim: int) -> Tensor:
     """Return the trimmed mean of some columns, of shape ``[m, n]``, in their dtype."""
     wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    numpy = numpy_module() if trim > 0 and on_host(wide) else None
+    if numpy is not None and not (wide.requires_grad and torch.is_grad_enabled()):
+        return torch.from_numpy(_by_numpy(numpy, wide.detach().numpy(), trim)).to(rows.dtype)
     # Each value is divided before they are added: a mean does not overflow.
     share = 1.0 / (m - 2 * trim)
     if trim == 0:
@@ -115,6 +121,13 @@ def _trimmed_mean(rows: Tensor, m: int, n: int, trim: int) -> Tensor:
         for values in middle(wide, trim):
             mean = mean.add(values, alpha=share)
     return mean.to(rows.dtype)
+
+
+def _by_numpy(numpy: ModuleType, rows: Array, trim: int) -> Array:
+    if numpy.isfinite(rows).all():
+        return mean_of_middle(numpy, rows, trim)
+    with numpy.errstate(invalid="ignore"):
+        return mean_of_middle(numpy, rows, trim) + (rows * 0.0).sum(axis=0)
 
 
 def _columns(block: Tensor) -> int:

@@ -172,7 +172,7 @@ class _Hulls:
         :returns: The weights of the rows, and whether they are a point.
         """
         k = len(rows)
-        bordered = torch.tensor([*rows, len(self._e)])
+        bordered = torch.tensor([*rows, len(self._e)], device="cpu")
         system, sides = self._system[bordered][:, bordered], self._sides[bordered]
         solved = torch.linalg.solve_ex(system, sides)[0][:k]
         squares = (solved * (system[:k, :k] @ solved)).sum(0)

@@ -62,7 +62,7 @@ def mtl_backward(
     :param level: Whose Jacobian is aggregated: ``"parameters"``, of the shared ones, or
         ``"features"``.
     :param cross_gramian: The Gramian across two batches, of shape ``[m, m]``, for aggregators that
-        need it: see :func:`torchjd.linalg.cross_gramian`.
+        need it: see :func:`torchjd.linalg.cross_gramian`. Of the Jacobians at the same level.
     :returns: The weights, of shape ``[n_tasks]``, if the aggregator has them.
     :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating;
         or if ``cross_gramian`` is missing and the aggregator needs it.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import sqrt
+from math import inf, sqrt
 from typing import cast
 
 import numpy as np
@@ -19,6 +19,8 @@ MOST = 36
 """Up to how many rows this is the fastest way."""
 
 _EXCHANGES = 8
+# Of a single combination: with how many rows it may conflict to be solved by small systems.
+_FEW_CONFLICTS = 8
 _TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -30,7 +32,12 @@ def project_by_numpy(U: Tensor, G: Tensor, damping: float, noise: float) -> Tens
     :param damping: What is added to the diagonal of the correlation Gramian.
     :param noise: The rounding that entries of the correlation Gramian carry.
     """
-    return _where_alive(_project, U.numpy(), G.numpy(), damping, noise)
+    u, g = U.numpy(), G.numpy()
+    # What is not finite is no accident here: it is what a loss scaler looks for.
+    with np.errstate(all="ignore"):
+        if len(u) == 1 and _is_inside(u[0], g, damping):
+            return U.clone()
+        return _where_alive(_project, u, g, damping, noise)
 
 
 def project_rows_by_numpy(p: Tensor, G: Tensor, damping: float, noise: float) -> Tensor:
@@ -38,7 +45,8 @@ def project_rows_by_numpy(p: Tensor, G: Tensor, damping: float, noise: float) ->
 
     As ``project_by_numpy(torch.diag(p), G, damping, noise).sum(0)``, in fewer operations.
     """
-    return _where_alive(_project_rows, p.numpy(), G.numpy(), damping, noise)
+    with np.errstate(all="ignore"):
+        return _where_alive(_project_rows, p.numpy(), G.numpy(), damping, noise)
 
 
 def solve_by_numpy(C: Tensor, Q: Tensor, noise: float) -> Tensor:
@@ -60,19 +68,25 @@ def _where_alive(
     noise: float,
 ) -> Tensor:
     """Return what ``compute`` does, with rows of zeros left out and their weights left alone."""
-    # What is not finite is no accident here: it is what a loss scaler looks for.
-    with np.errstate(all="ignore"):
-        lengths = np.sqrt(G.diagonal())
-        if lengths.all():
-            return torch.from_numpy(compute(u, G, lengths, damping, noise))
-        alive = lengths != 0
-        found = u.copy()
-        rest = np.ascontiguousarray(G[alive][:, alive])
-        if len(rest):
-            found[..., alive] = compute(u[..., alive], rest, lengths[alive], damping, noise)
-        if not np.isfinite(G).all():
-            found[...] = np.nan
-        return torch.from_numpy(found)
+    lengths = np.sqrt(G.diagonal())
+    if lengths.all():
+        return torch.from_numpy(compute(u, G, lengths, damping, noise))
+    alive = lengths != 0
+    found = u.copy()
+    rest = np.ascontiguousarray(G[alive][:, alive])
+    if len(rest):
+        found[..., alive] = compute(u[..., alive], rest, lengths[alive], damping, noise)
+    if not np.isfinite(G).all():
+        found[...] = np.nan
+    return torch.from_numpy(found)
+
+
+def _is_inside(u: _Floats, G: _Floats, damping: float) -> bool:
+    """Return whether a combination is in the dual cone already, and all is finite."""
+    slopes = G.dot(u)
+    if damping:
+        slopes += damping * (G.diagonal() * u)
+    return float(slopes.min()) >= 0.0 and float(slopes.max()) < inf
 
 
 def _project(U: _Floats, G: _Floats, lengths: _Floats, damping: float, noise: float) -> _Floats:
@@ -99,6 +113,10 @@ def _correlation(G: _Floats, lengths: _Floats, damping: float) -> _Floats:
 
 
 def _solve(C: _Floats, Q: _Floats, S: _Floats | None, noise: float) -> _Floats:
+    if len(Q) == 1:
+        found = _pivot_one(C, Q[0], noise)
+        if found is not None:
+            return found[None]
     W, solved = _pivot(C, Q, noise)
     if solved:
         np.maximum(W, 0.0, out=W)
@@ -118,6 +136,34 @@ def _solve(C: _Floats, Q: _Floats, S: _Floats | None, noise: float) -> _Floats:
     c, q, w = (torch.from_numpy(array) for array in (C, Q, W))
     completed = complete(c, q, None if S is None else torch.from_numpy(S), w, noise)
     return cast("_Floats", completed.numpy())
+
+
+def _pivot_one(C: _Floats, q: _Floats, noise: float) -> _Floats | None:
+    """Return the solution of one problem if a few exchanges find it, by small systems; else None.
+
+    It starts from the rows that conflict: if they are few, a better guess costs more than the
+    exchanges it spares.
+    """
+    members = q < 0.0
+    if np.count_nonzero(members) > _FEW_CONFLICTS:
+        return None
+    last = len(q) + 1
+    while True:
+        rows = members.nonzero()[0]
+        w = np.zeros(len(q))
+        try:
+            w[rows] = np.linalg.solve(C[rows[:, None], rows], -q[rows])
+        except np.linalg.LinAlgError:  # a set is singular to the last bit
+            return None
+        least = np.minimum(w, C.dot(w) + q)
+        wrong = least < -noise
+        count = int(np.count_nonzero(wrong))
+        if count == 0:
+            return np.maximum(w, 0.0) if float(least.max()) <= noise else None
+        if count >= last:
+            return None
+        last = count
+        members ^= wrong
 
 
 def _pivot(C: _Floats, Q: _Floats, noise: float) -> tuple[_Floats, bool]:

@@ -95,7 +95,7 @@ class QuadprogProjector(DualConeProjector):
             )
         combinations, gramians = checked(U, G)
         m = G.shape[-1]
-        V = torch.full(U.shape, torch.nan, dtype=torch.float64)
+        V = torch.full(U.shape, torch.nan, dtype=torch.float64, device="cpu")
         if U.numel() > 0:
             wide = combinations.to("cpu", torch.float64).view(-1, *U.shape[-2:])
             for g, u, v in zip(gramians.cpu().view(-1, m, m), wide, V.view_as(wide), strict=True):
@@ -109,13 +109,13 @@ class QuadprogProjector(DualConeProjector):
         # For the same bits: the sum of the diagonal, in the dtype of G, is not always its trace.
         total = G.diagonal().sum()
         normalized = torch.zeros_like(G) if total < self.norm_eps else G / total
-        identity = torch.eye(G.shape[0], dtype=G.dtype)
+        identity = torch.eye(G.shape[0], dtype=G.dtype, device=G.device)
         regularized = (normalized + self.reg_eps * identity).double()
         if not bool(torch.isfinite(regularized).all()):
             return
         solve_qp = _solve_qp()
         quadratic, bounds = regularized.numpy(), identity.double().numpy()
-        linear = torch.full((len(G),), -0.0, dtype=torch.float64).numpy()
+        linear = torch.full((len(G),), -0.0, dtype=torch.float64, device="cpu").numpy()
         for k in torch.isfinite(U).all(dim=-1).nonzero().flatten().tolist():
             try:
                 solved = solve_qp(quadratic, linear, bounds, U[k].numpy(), 0)[0]

@@ -74,9 +74,7 @@ def as_losses(losses: Losses | None, m: int, name: str) -> Tensor:
             "`losses=`, a tensor with one element per objective, to the call."
         )
     if not isinstance(losses, Iterable):  # a tensor is iterable to Python
-        raise TypeError(
-            f"`losses` must be floating-point tensors. Got {type(losses).__name__}."
-        )
+        raise TypeError(f"`losses` must be floating-point tensors. Got {type(losses).__name__}.")
     parts = [losses] if isinstance(losses, Tensor) else list(losses)
     for part in parts:
         if not isinstance(part, Tensor) or not part.is_floating_point():

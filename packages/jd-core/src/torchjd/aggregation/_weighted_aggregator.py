@@ -130,7 +130,7 @@ class WeightedAggregator(Aggregator):
         # `self.weighting` takes ten times as long, by the attribute lookup of modules.
         weighting = cast("Weighting[Any]", self._modules["weighting"])
         extra = extra_inputs(weighting, jacobian.m, losses, cross_gramian)
-        weights = check_weights(_weigh(weighting, jacobian, extra), jacobian.m, weighting).detach()
+        weights = _weigh(weighting, jacobian, extra).detach()
         return jacobian.combine(weights, exactly=type(weighting).needs not in _MODERATE), weights
 
     def extra_repr(self) -> str:
@@ -143,21 +143,19 @@ def _weigh(
     weighting: Weighting[Any], jacobian: JacobianBlocks, extra: Mapping[str, Tensor]
 ) -> Tensor:
     """Return the weights of the rows of ``jacobian``."""
-    needs = weighting.needs
+    needs, scale = weighting.needs, None
     if needs == "gramian":
-        if not _is_scaled(weighting):
-            gramian = jacobian.gramian()
-            weights = weighting(gramian, **extra)
-            # What a weighting makes of squares beyond the range of the dtype may look finite.
-            return torch.where(torch.isfinite(gramian).all(), weights, torch.nan)
-        scale = jacobian.scale()
-        return _of_scale(weighting(jacobian.gramian(scale), **extra), scale, weighting)
-    losses = extra.get("losses")
-    if needs == "cross gramian":
-        return weighting(extra["cross_gramian"], losses=losses)
-    # The rows of the first block are as many as those of the whole.
-    stat = jacobian.blocks[0] if needs == "row count" else jacobian.matrix()
-    return weighting(stat.detach(), losses=losses)
+        scale = jacobian.scale() if _is_scaled(weighting) else None
+        stat: Tensor = jacobian.gramian(scale)
+    elif needs == "cross gramian":
+        stat = extra["cross_gramian"]
+    else:  # the rows of the first block are as many as those of the whole
+        stat = (jacobian.blocks[0] if needs == "row count" else jacobian.matrix()).detach()
+    guarded = needs == "gramian" and not _is_scaled(weighting)
+    weights = check_weights(weighting(stat, losses=extra.get("losses")), jacobian.m, weighting)
+    if guarded:  # what a weighting makes of squares beyond the range may look finite
+        return torch.where(torch.isfinite(stat).all(), weights, torch.nan)
+    return _of_scale(weights, scale, weighting)
 
 
 def _is_scaled(weighting: Weighting[Any]) -> bool:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchjd.aggregation import Weighting
 from torchjd.aggregation._inputs import Needs, as_cross_gramian, require_inputs
 
 
@@ -58,16 +58,17 @@ def as_weigher(weighting: Callable[[Tensor], Tensor], cross_gramian: Tensor | No
         whole Jacobian.
     """
     # Not by its class: what `torch.compile` returns declares the same as what it is given.
-    if not hasattr(weighting, "needs"):
+    declared: Any = weighting
+    if not (hasattr(declared, "needs") and hasattr(declared, "needs_losses")):
         return Weigher(weighting, "gramian", False, None)
-    if weighting.needs == "jacobian":
+    if declared.needs == "jacobian":
         raise TypeError(
             "`weighting` must work from a Gramian. Got "
             f"{type(weighting).__name__}, which reads the whole Jacobian. Use it in an aggregator, "
             "with `torchjd.backward`."
         )
-    require_inputs(weighting, losses=True, cross_gramian=cross_gramian is not None)
-    return Weigher(weighting, weighting.needs, weighting.needs_losses, cross_gramian)
+    require_inputs(declared, losses=True, cross_gramian=cross_gramian is not None)
+    return Weigher(weighting, declared.needs, declared.needs_losses, cross_gramian)
 
 
 def _at_least_float32(tensor: Tensor) -> torch.dtype:

@@ -41,10 +41,10 @@ def step_through_features(
     directions, weights = combine(above.jacobians)
     shared = problem.split.shared
     grads = torch.autograd.grad(
-        problem.features, shared, directions, retain_graph=retain_graph, allow_unused=True
+        problem.features, shared, directions, retain_graph=retain_graph, materialize_grads=True
     )
     with torch.no_grad():
-        commit_shared = add_to_grads(shared, [g if g is None else own(g) for g in grads])
+        commit_shared = add_to_grads(shared, [own(grad) for grad in grads])
 
     def commit() -> None:
         above.commit_heads()

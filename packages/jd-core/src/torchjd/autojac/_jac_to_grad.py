@@ -1,7 +1,7 @@
 """From ``.jac`` to ``.grad``."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import Tensor
 
@@ -100,7 +100,7 @@ def aggregate(
     blocks = [j.detach().reshape(j.shape[0], j.shape[1:].numel()) for j in jacobians]
     aggregate_them = aggregator.aggregate_whole if whole else aggregator.aggregate_blocks
     # Only what there is: an aggregator of one's own need not know of inputs that it has no use for.
-    given = {name: value for name, value in inputs.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in inputs.items() if value is not None}
     with own_precision(blocks[0].device):
         parts, weights = aggregate_them(blocks, **given)
     return [p.view(j.shape[1:]) for p, j in zip(parts, jacobians, strict=True)], weights

@@ -19,8 +19,8 @@ def cross_gramian(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
         ``[m, *parameter.shape]``, as :func:`torchjd.autojac.jac` returns them and ``.jac`` has
         them.
     :param second: The Jacobian of the same objectives on the second batch.
-    :returns: A tensor of shape ``[m, m]``, accumulated in float64 where the device has it, and of
-        dtype float32 or, for Jacobians in float64, float64.
+    :returns: A tensor of shape ``[m, m]``, in float64 (float32 on devices without), in which no
+        square of a float32 entry leaves the range.
     :raises TypeError: If an argument is no sequence, or an element no floating-point tensor.
     :raises ValueError: If there is none, or shapes do not fit.
 
@@ -29,7 +29,7 @@ def cross_gramian(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     >>> first, second = torch.eye(2), torch.tensor([[2.0, 1.0], [1.0, 3.0]])
     >>> cross_gramian([first], [second])
     tensor([[2., 1.],
-            [1., 3.]])
+            [1., 3.]], dtype=torch.float64)
     """
     for name, tensors in (("first", first), ("second", second)):
         if not isinstance(tensors, Sequence):
@@ -56,9 +56,7 @@ def cross_gramian(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
             )
     device = first[0].device
     total = torch.zeros(m, m, dtype=wide_dtype(device), device=device)
-    dtype = torch.float32
     for one, other in zip(first, second, strict=True):
         rows = [tensor.reshape(m, -1).to(wide_dtype(tensor.device)) for tensor in (one, other)]
         total += (rows[0] @ rows[1].T).to(device)
-        dtype = torch.promote_types(dtype, torch.promote_types(one.dtype, other.dtype))
-    return total.to(dtype)
+    return total

@@ -3,9 +3,11 @@
 from . import conformance, matrices, scalarizer_conformance
 from ._object_properties import (
     assert_copies_agree,
+    assert_default_device_plays_no_part,
     assert_deterministic,
     assert_instances_are_separate,
     assert_missing_inputs_are_named,
+    assert_recovers,
     assert_refusals,
     assert_reset,
     assert_state_round_trip,
@@ -35,6 +37,7 @@ __all__ = [
     "assert_close",
     "assert_compiles",
     "assert_copies_agree",
+    "assert_default_device_plays_no_part",
     "assert_deterministic",
     "assert_homogeneous",
     "assert_instances_are_separate",
@@ -44,6 +47,7 @@ __all__ = [
     "assert_no_conflict",
     "assert_non_finite_propagates",
     "assert_permutation_invariant",
+    "assert_recovers",
     "assert_refusals",
     "assert_reset",
     "assert_shape_and_dtype",

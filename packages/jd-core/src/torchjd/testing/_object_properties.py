@@ -99,6 +99,25 @@ def assert_state_survives(make: Make, matrix: Tensor) -> None:
     _assert_same(_memory(aggregator), before, "a refused call")
 
 
+def assert_default_device_plays_no_part(make: Make, matrix: Tensor) -> None:
+    """Assert that everything is computed where the matrix is, wherever new tensors go."""
+    aggregator, m = make(matrix.shape[0]), matrix.shape[0]
+    expected = call(make(m), matrix)
+    losses, cross_gramian = losses_of(matrix), cross_gramian_of(matrix)
+    with torch.device("meta"):
+        found = aggregator(matrix, losses=losses, cross_gramian=cross_gramian)
+    assert torch.equal(found, expected), "another default device gave another result"
+
+
+def assert_recovers(make: Make, matrix: Tensor) -> None:
+    """Assert that after rows near the end of float32's range ordinary ones give a finite result."""
+    aggregator = make(matrix.shape[0])
+    narrow = matrix.to(torch.float32)
+    call(aggregator, 2.0**100 * narrow)
+    found = call(aggregator, narrow)
+    assert bool(torch.isfinite(found).all()), "large rows are remembered as what is not finite"
+
+
 def assert_refusals(make: Make, matrix: Tensor) -> None:
     """Assert that what is no Jacobian is refused by name: TypeError or ValueError."""
     aggregator = make(matrix.shape[0])

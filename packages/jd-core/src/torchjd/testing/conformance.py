@@ -57,6 +57,8 @@ _OBJECTS = (
     objects.assert_instances_are_separate,
     objects.assert_reset,
     objects.assert_state_survives,
+    objects.assert_recovers,
+    objects.assert_default_device_plays_no_part,
     objects.assert_refusals,
     objects.assert_missing_inputs_are_named,
 )
