@@ -15,7 +15,7 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("m", [2, 8, 30])
+@pytest.mark.parametrize("m", [2, 12])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_reads_nothing_on_the_host(step, m):
     with fake_cuda():

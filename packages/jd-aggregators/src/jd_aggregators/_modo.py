@@ -36,9 +36,9 @@ class MoDoWeighting(DoubleSamplingWeighting):
     >>> first, second = torch.eye(2), torch.tensor([[2.0, 1.0], [1.0, 4.0]])
     >>> weighting = MoDoWeighting(gamma=0.1, rho=0.0)
     >>> weighting(cross_gramian([first], [second]))
-    tensor([0.5500, 0.4500])
+    tensor([0.5500, 0.4500], dtype=torch.float64)
     >>> weighting(cross_gramian([first], [second]))
-    tensor([0.5900, 0.4100])
+    tensor([0.5900, 0.4100], dtype=torch.float64)
     """
 
     gamma = Number("The step size.", above=0.0)

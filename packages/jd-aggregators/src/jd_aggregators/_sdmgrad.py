@@ -46,7 +46,7 @@ class SDMGradWeighting(DoubleSamplingWeighting):
     >>> from torchjd.linalg import cross_gramian
     >>> first, second = torch.eye(2), torch.tensor([[2.0, 1.0], [1.0, 4.0]])
     >>> SDMGradWeighting(lr=0.3, lambda_=1.0)(cross_gramian([first], [second]))
-    tensor([0.7500, 0.2500])
+    tensor([0.7500, 0.2500], dtype=torch.float64)
     """
 
     lr = Number("The step size.", above=0.0)
