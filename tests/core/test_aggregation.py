@@ -12,6 +12,7 @@ from torchjd.aggregation import (
     MatrixWeighting,
     WeightedAggregator,
 )
+from torchjd.testing import assert_close
 
 
 class First(Aggregator):
@@ -122,3 +123,22 @@ def test_names_and_state():
     assert repr(First()) == "First()"
     assert GramianWeightedAggregator(Ones()).gramian_weighting is not None
     assert not isinstance(First(), Stateful)
+
+
+@pytest.mark.parametrize("large", [1.0, 1e5])
+@pytest.mark.parametrize("pieces", [[300_000], [100_000, 1, 199_999]])
+def test_large_jacobians_are_combined_as_exactly_as_their_weights_ask(large, pieces):
+    """Weights that cancel one another are summed in float64, however many columns there are."""
+
+    class Given(GramianWeighting):
+        degree = 0.0
+
+        def forward(self, gramian, /):
+            return torch.tensor([large, 1.0 - large, 0.5], dtype=torch.float64)
+
+    row = torch.randn(300_000, generator=torch.Generator().manual_seed(0))
+    matrix = torch.stack([row, row, row.flip(0)])
+    expected = row.double() + 0.5 * row.flip(0).double()
+    parts, _ = GramianWeightedAggregator(Given()).aggregate_blocks(torch.split(matrix, pieces, 1))
+    assert_close(torch.cat(parts), expected)
+    assert float((torch.cat(parts).double() - expected).abs().max()) < 3e-6

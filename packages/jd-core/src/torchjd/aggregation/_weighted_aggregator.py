@@ -17,6 +17,9 @@ from ._weighting import Weighting, check_weights
 # a method that never sees a Gramian are not, and a wrapper, whose `needs` is that of what it wraps
 # at the time, is none of these.
 _MODERATE = ("row count", "cross gramian", "jacobian")
+# Up to which sum of the lengths of the weighted rows, over the longest row, float32 keeps 6 digits
+# of that length in the result.
+_CANCELS = 16.0
 
 
 class WeightedAggregator(Aggregator):
@@ -130,8 +133,9 @@ class WeightedAggregator(Aggregator):
         # `self.weighting` takes ten times as long, by the attribute lookup of modules.
         weighting = cast("Weighting[Any]", self._modules["weighting"])
         extra = extra_inputs(weighting, jacobian.m, losses, cross_gramian)
-        weights = _weigh(weighting, jacobian, extra).detach()
-        return jacobian.combine(weights, exactly=type(weighting).needs not in _MODERATE), weights
+        gramian, weights = _weigh(weighting, jacobian, extra)
+        exactly = type(weighting).needs not in _MODERATE and _may_cancel(weights, gramian, jacobian)
+        return jacobian.combine(weights, exactly=exactly), weights
 
     def extra_repr(self) -> str:
         """Return what differs from a method to the other: the parameters of the weighting."""
@@ -141,21 +145,41 @@ class WeightedAggregator(Aggregator):
 
 def _weigh(
     weighting: Weighting[Any], jacobian: JacobianBlocks, extra: Mapping[str, Tensor]
-) -> Tensor:
-    """Return the weights of the rows of ``jacobian``."""
-    needs, scale = weighting.needs, None
+) -> tuple[Tensor | None, Tensor]:
+    """Return the Gramian, if that is what is weighed, and the weights of the rows."""
+    needs = weighting.needs
     if needs == "gramian":
-        scale = jacobian.scale() if _is_scaled(weighting) else None
-        stat: Tensor = jacobian.gramian(scale)
-    elif needs == "cross gramian":
+        return _weigh_gramian(weighting, jacobian, extra)
+    if needs == "cross gramian":
         stat = extra["cross_gramian"]
     else:  # the rows of the first block are as many as those of the whole
         stat = (jacobian.blocks[0] if needs == "row count" else jacobian.matrix()).detach()
-    guarded = needs == "gramian" and not _is_scaled(weighting)
-    weights = check_weights(weighting(stat, losses=extra.get("losses")), jacobian.m, weighting)
-    if guarded:  # what a weighting makes of squares beyond the range may look finite
-        return torch.where(torch.isfinite(stat).all(), weights, torch.nan)
-    return _of_scale(weights, scale, weighting)
+    found = weighting(stat, losses=extra.get("losses"))
+    return None, check_weights(found, jacobian.m, weighting).detach()
+
+
+def _weigh_gramian(
+    weighting: Weighting[Any], jacobian: JacobianBlocks, extra: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    is_scaled = _is_scaled(weighting)
+    scale = jacobian.scale() if is_scaled else None
+    gramian = jacobian.gramian(scale)
+    weights = check_weights(weighting(gramian, **extra), jacobian.m, weighting).detach()
+    if is_scaled:
+        return gramian, _of_scale(weights, scale, weighting)
+    # What a weighting makes of squares beyond the range of the dtype may look finite.
+    return gramian, torch.where(torch.isfinite(gramian).all(), weights, torch.nan)
+
+
+def _may_cancel(weights: Tensor, gramian: Tensor | None, jacobian: JacobianBlocks) -> bool:
+    """Return whether the weighted rows are long enough for their sum to need more digits.
+
+    It takes a look at the weights, so only on the CPU, and where that is less than what it saves.
+    """
+    if gramian is None or gramian.device.type != "cpu" or jacobian.is_small():
+        return True
+    lengths = gramian.diagonal().clamp_min(0.0).sqrt()
+    return not bool(weights.abs().to(lengths) @ lengths <= _CANCELS * lengths.amax())
 
 
 def _is_scaled(weighting: Weighting[Any]) -> bool:

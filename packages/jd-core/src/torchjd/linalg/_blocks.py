@@ -1,6 +1,7 @@
 """A Jacobian held as one block per parameter: its Gramian and combinations of its rows."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -62,7 +63,7 @@ class JacobianBlocks:
             (float32 on devices without float64).
         """
         device = self.blocks[0].device
-        if scale is None and self._is_small():
+        if scale is None and self.is_small():
             rows = self.blocks[0].detach().to(wide_dtype(device))
             return cast("PSDMatrix", rows @ rows.T)
         gramian = torch.zeros(self.m, self.m, dtype=wide_dtype(device), device=device)
@@ -71,10 +72,10 @@ class JacobianBlocks:
             for chunk in widener.chunks(_joined(group).detach()):
                 rows = chunk if scale is None else chunk / scale.to(chunk.device)
                 if rows.device == device:
-                    gramian.addmm_(rows, rows.T)
+                    _add_lower_part(gramian, rows)
                 else:
                     gramian += (rows @ rows.T).to(device)
-        return cast("PSDMatrix", gramian)
+        return cast("PSDMatrix", gramian.tril() + gramian.tril(-1).T)
 
     @torch.no_grad()
     def scale(self) -> Tensor | None:
@@ -110,14 +111,14 @@ class JacobianBlocks:
         """
         block = self.blocks[0]
         narrow = not exactly and block.dtype.itemsize >= 4
-        if len(self.blocks) == 1 and (narrow or self._is_small()):
+        if len(self.blocks) == 1 and (narrow or self.is_small()):
             dtype = block.dtype if narrow else wide_dtype(block.device)
             if block.dtype is dtype:
                 return [weights.to(block.device, dtype) @ block]
             return [(weights.to(block.device, dtype) @ block.to(dtype)).to(block.dtype)]
         return [part for group in self._groups() for part in _combine(weights, group, exactly)]
 
-    def _is_small(self) -> bool:
+    def is_small(self) -> bool:
         """Return whether the Jacobian is one block, which fits into one chunk."""
         block = self.blocks[0]
         return len(self.blocks) == 1 and block.numel() <= chunk_size(block.device)
@@ -133,6 +134,19 @@ class JacobianBlocks:
             free = (free if group else chunk_size(block.device)) - block.numel()
             group.append(block)
         yield group
+
+
+def _add_lower_part(gramian: Tensor, rows: Tensor) -> None:
+    """Add the products of rows with those before them, and a few more, to ``gramian``.
+
+    Of the whole that is 3/4 in two parts and 5/8 in four, which saves as much time on a CPU, where
+    the arithmetic counts. On a GPU it is the number of kernels that counts.
+    """
+    m = len(gramian)
+    parts = min(4, max(1, m // 4)) if gramian.device.type == "cpu" else 1
+    cuts = [m * part // parts for part in range(parts + 1)]
+    for start, end in pairwise(cuts):
+        gramian[start:end, :end].addmm_(rows[start:end], rows[:end].T)
 
 
 def _joined(group: list[Tensor]) -> Tensor:
