@@ -17,10 +17,11 @@ _COLUMNS = Columns(
     ("method", 26), ("m", 3), ("n", 7), ("ours ms", 9), ("0.18 ms", 9), ("0.18 / ours", 22),
     ("bound", 9),
 )  # fmt: skip
-# Not slower by more than 10 %; and at m = 16, solvers that need no conic program.
+# Not slower by more than 10 %. At m = 16 solvers that need no conic program are to be 20 times
+# faster, where there are so few columns that it is the solver that is measured.
 _BOUND = 1 / 1.1
 _SOLVED = {"CAGrad": 20.0, "NashMTL": 20.0}
-_SOLVED_SIZE = 16
+_SOLVED_SIZE, _SOLVED_COLUMNS = 16, 1000
 
 
 def main() -> None:
@@ -66,7 +67,8 @@ def _show(
         pairs.append(alternate(runs, arguments.seconds))
     middle, text = spread(list(chain(*(ratios(peer, ours) for ours, peer in pairs))))
     times = [f"{median(chain(*(pair[i] for pair in pairs))) * 1e3:.4f}" for i in range(2)]
-    bound = _SOLVED.get(method.name, _BOUND) if m == _SOLVED_SIZE else _BOUND
+    is_of_solver = m == _SOLVED_SIZE and n <= _SOLVED_COLUMNS
+    bound = _SOLVED.get(method.name, _BOUND) if is_of_solver else _BOUND
     verdict = at_least(middle, bound)
     print(_COLUMNS.line(method.name, str(m), str(n), *times, text, verdict), flush=True)
 

@@ -5,11 +5,30 @@ import torch
 from torch import nn
 
 import torchjd
-from torchjd.aggregation import Aggregator, GramianWeightedAggregator, Sum, UPGrad
+from torchjd.aggregation import Aggregator, GramianWeightedAggregator, GramianWeighting
 from torchjd.testing import assert_close
 
 from .test_inputs import OfLosses
 from .test_mtl import CLEAN, MODELS, parameters
+
+
+class OfLengths(GramianWeighting):
+    """Weigh each row the less the longer it is."""
+
+    def forward(self, gramian, /):
+        return 1.0 / (1.0 + gramian.diagonal())
+
+
+class Total(Aggregator):
+    """The sum of the rows."""
+
+    def forward(self, matrix, /):
+        return matrix.sum(dim=0)
+
+
+def normalized():
+    return GramianWeightedAggregator(OfLengths())
+
 
 REFUSED = sorted(set(MODELS) - CLEAN, key=lambda model: model.__name__)
 
@@ -34,7 +53,7 @@ def expected_step(model, shared, own, aggregator):
 
 @pytest.mark.parametrize("model", sorted(CLEAN, key=lambda m: m.__name__), ids=lambda m: m.__name__)
 @pytest.mark.parametrize(
-    "aggregator", [UPGrad(), GramianWeightedAggregator(OfLosses())], ids=["UPGrad", "of losses"]
+    "aggregator", [normalized(), GramianWeightedAggregator(OfLosses())], ids=["lengths", "losses"]
 )
 def test_the_features_are_aggregated(model, aggregator):
     shared_shapes, task_shapes, _ = MODELS[model]
@@ -52,7 +71,7 @@ def test_a_linear_method_sees_no_difference():
     for level in ("parameters", "features"):
         shared, own = parameters([(2, 3)]), parameters([(3, 1), (3, 2)])
         forward = next(m for m in CLEAN if m.__name__ == "two_heads")(*shared, *own)
-        torchjd.mtl_backward(forward.losses, forward.features, Sum(), level=level)
+        torchjd.mtl_backward(forward.losses, forward.features, Total(), level=level)
         grads.append([parameter.grad for parameter in (*shared, *own)])
     for one, other in zip(*grads, strict=True):
         assert_close(one, other)
@@ -64,16 +83,16 @@ def test_features_that_do_not_carry_everything_are_refused(model):
     shared, own = parameters(shared_shapes), parameters(task_shapes)
     forward = model(*shared, *own)
     with pytest.raises(ValueError, match=r'`features` must carry all .*level="parameters"'):
-        torchjd.mtl_backward(forward.losses, forward.features, UPGrad(), level="features")
+        torchjd.mtl_backward(forward.losses, forward.features, normalized(), level="features")
     assert all(parameter.grad is None for parameter in (*shared, *own))
-    torchjd.mtl_backward(forward.losses, forward.features, UPGrad())  # the graph is still there
+    torchjd.mtl_backward(forward.losses, forward.features, normalized())  # the graph is still there
 
 
 def test_an_unknown_level_is_refused():
     x = torch.ones(2, requires_grad=True)
     features = 2 * x
     with pytest.raises(ValueError, match=r"`level` must be one of .*features\. Got 'deep'"):
-        torchjd.mtl_backward([features.sum()], features, UPGrad(), level="deep")
+        torchjd.mtl_backward([features.sum()], features, normalized(), level="deep")
 
 
 def test_nothing_is_written_when_the_aggregator_refuses():
@@ -97,7 +116,7 @@ def test_gradients_accumulate_and_the_graph_can_be_kept():
     losses = [first(features).mean(), second(features).square().mean()]
     grads = []
     for keep in (True, False):
-        torchjd.mtl_backward(losses, features, UPGrad(), level="features", retain_graph=keep)
+        torchjd.mtl_backward(losses, features, normalized(), level="features", retain_graph=keep)
         grads.append(shared.weight.grad.clone())
     assert_close(grads[1], 2 * grads[0])
 
@@ -109,7 +128,7 @@ def test_the_shared_part_is_gone_through_once():
     hidden.register_hook(passes.append)
     features = hidden.tanh()
     losses = [(features * k).sum() for k in (1.0, -2.0, 3.0)]
-    torchjd.mtl_backward(losses, features, UPGrad(), level="features")
+    torchjd.mtl_backward(losses, features, normalized(), level="features")
     assert len(passes) == 1
 
 
@@ -126,7 +145,9 @@ def test_compiled_heads_and_trunk():
     trunk, head = (torch.compile(f, backend="aot_eager") for f in (trunk_of, head_of))
     x, expected = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
     features = trunk(x)
-    torchjd.mtl_backward([head(features), features.sum()], features, UPGrad(), level="features")
+    torchjd.mtl_backward([head(features), features.sum()], features, normalized(), level="features")
     features = trunk_of(expected)
-    torchjd.mtl_backward([head_of(features), features.sum()], features, UPGrad(), level="features")
+    torchjd.mtl_backward(
+        [head_of(features), features.sum()], features, normalized(), level="features"
+    )
     assert_close(x.grad, expected.grad)
