@@ -1,6 +1,7 @@
 """Parameters of methods: checked whenever they are set, at construction and afterwards."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import isfinite
 from numbers import Real as RealNumber
@@ -13,7 +14,7 @@ from ._preference import check_preference
 T = TypeVar("T")
 
 
-class Setting(Generic[T]):
+class Setting(ABC, Generic[T]):
     """A parameter of a method, as an attribute that refuses what it cannot be.
 
     :param doc: What it is, for the documentation.
@@ -42,9 +43,9 @@ class Setting(Generic[T]):
     def __set__(self, method: object, value: T) -> None:
         method.__dict__[f"_{self.name}"] = self.checked(value)
 
+    @abstractmethod
     def checked(self, value: Any) -> T:
         """Return ``value``, converted; raise what is wrong with it."""
-        raise NotImplementedError
 
 
 class Number(Setting[float]):
@@ -159,6 +160,7 @@ class OfWeighting(Setting[T]):
 
     def __init__(self, setting: Setting[T]) -> None:
         super().__init__(setting.__doc__ or "")
+        self._setting = setting
 
     @overload
     def __get__(self, method: None, owner: type) -> Self: ...
@@ -172,6 +174,10 @@ class OfWeighting(Setting[T]):
 
     def __set__(self, method: Any, value: T) -> None:
         setattr(method.weighting, self.name, value)
+
+    def checked(self, value: Any) -> T:
+        """Return ``value`` as the weighting takes it."""
+        return self._setting.checked(value)
 
 
 class Configured(nn.Module):
