@@ -10,8 +10,8 @@ def places(table: str) -> dict[str, str]:
     """Return the place of each name in a table, as ``"module:attribute"``.
 
     A table is a module of imports alone, which type checkers read as it is. At run time it is
-    executed with an import that notes what is asked for: 60 modules take tens of milliseconds, and
-    most people want one of them.
+    executed with an import that notes what is asked for: all the modules take tens of milliseconds,
+    and most people want one of them.
 
     :param table: The name of the module.
 
