@@ -17,6 +17,7 @@ A = WeightedAggregator(OneWeighting())
 W = torch.ones(3, requires_grad=True)
 V = torch.ones(2, requires_grad=True)
 FROZEN = torch.ones(3)
+HALF = torch.ones(2, dtype=torch.float16, requires_grad=True)
 COMPLEX = torch.ones(3, dtype=torch.complex64, requires_grad=True)
 
 
@@ -131,7 +132,43 @@ CALLS = [
         TypeError,
         "two names of one argument. Got both",
     ),
-    ("no features", lambda: mtl_backward(losses()), ValueError, "`features` must contain at least"),
+    ("no features", lambda: mtl_backward(losses(), ()), ValueError, "`features` must contain at l"),
+    (
+        "nothing shared",
+        lambda: mtl_backward([W.sum(), V.sum()]),
+        ValueError,
+        "`losses` must meet in at least one parameter.*Got 2 of which no two do",
+    ),
+    (
+        "scales of no tensor",
+        lambda: backward(losses(), row_scales=[1.0, 1.0]),
+        TypeError,
+        "`row_scales` must be a floating-point tensor. Got list",
+    ),
+    (
+        "too many scales",
+        lambda: backward(losses(), row_scales=torch.ones(3)),
+        ValueError,
+        r"`row_scales` must have one element for each of the 2 rows. Got shape \[3\]",
+    ),
+    (
+        "a scale of zero",
+        lambda: mtl_backward(losses(), row_scales=torch.tensor([1.0, 0.0])),
+        ValueError,
+        r"`row_scales` must be positive and finite. Got \[1.0, 0.0\]",
+    ),
+    (
+        "scaled float16",
+        lambda: backward([HALF.sum()], row_scales=torch.ones(1)),
+        TypeError,
+        r"`inputs` must not be of float16 where `row_scales`.*Got inputs\[0\], of shape \[2\]",
+    ),
+    (
+        "scaled heads of float16",
+        lambda: mtl_backward([HALF.sum(), HALF.sum()], row_scales=torch.ones(2)),
+        TypeError,
+        "`parameters` must not be of float16.*Keep parameters in float32",
+    ),
     (
         "stale features",
         lambda: mtl_backward(losses(), W * 2),

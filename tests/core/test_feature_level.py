@@ -88,6 +88,13 @@ def test_features_that_do_not_carry_everything_are_refused(model):
     torchjd.mtl_backward(forward.losses, forward.features, normalized())  # the graph is still there
 
 
+def test_without_features_there_is_no_such_level():
+    weight = torch.ones(2, requires_grad=True)
+    with pytest.raises(ValueError, match=r'`features` must be given for `level="features"`'):
+        torchjd.mtl_backward([weight.sum(), weight.prod()], None, normalized(), level="features")
+    assert weight.grad is None
+
+
 def test_an_unknown_level_is_refused():
     x = torch.ones(2, requires_grad=True)
     features = 2 * x

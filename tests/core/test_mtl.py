@@ -153,6 +153,53 @@ def test_parameters_given(case, chunk_size):
     assert_written(shared, own, expected)
 
 
+@pytest.mark.parametrize("chunk_size", [None, 1])
+def test_what_two_losses_meet_in_is_shared(case, chunk_size):
+    model, shared, own, _, expected = case
+    everything = [*shared, *own]
+    if model is task_without_features:
+        with pytest.raises(ValueError, match="must meet in at least one parameter"):
+            mtl_backward(model(*everything).losses)
+        return
+    mtl_backward(model(*everything).losses, parallel_chunk_size=chunk_size)
+    several = [(jacobian.flatten(1) != 0).any(dim=1).sum() > 1 for jacobian in expected]
+    meeting = [k for k, met in enumerate(several) if met]
+    apart = [k for k, met in enumerate(several) if not met]
+    order = [*meeting, *apart]
+    assert_written(
+        [everything[k] for k in meeting],
+        [everything[k] for k in apart],
+        [expected[k] for k in order],
+    )
+
+
+def test_without_features_parameters_may_be_given():
+    shared, own = parameters([(2, 3)]), parameters([(3, 1), (3, 2)])
+    mtl_backward(two_heads(*shared, *own).losses, shared_params=[shared[0], own[1]])
+    assert own[1].jac[0].count_nonzero() == 0
+    assert own[1].jac[1].count_nonzero() == own[1].numel()
+    assert own[1].grad is None
+    assert own[0].grad is not None
+
+
+def test_without_features_all_that_one_loss_depends_on_is_shared():
+    weight = torch.ones(3, requires_grad=True)
+    mtl_backward([weight.sum()])
+    assert torch.equal(weight.jac, torch.ones(1, 3))
+
+
+def test_several_rows_at_a_time_need_features():
+    shared, own = parameters([(2, 3)]), parameters([(3, 1), (3, 2)])
+    with pytest.warns(UserWarning, match="one by one.*no `features` are given, at which the graph"):
+        mtl_backward(two_heads(*shared, *own).losses, parallel_chunk_size=2)
+
+
+def test_two_losses_out_of_one_node_share_all_below():
+    weight = torch.ones(2, requires_grad=True)
+    mtl_backward((weight * 3).unbind())
+    assert torch.equal(weight.jac, 3 * torch.eye(2))
+
+
 def test_three_times_is_three_times(case):
     model, shared, own, _, expected = case
     features, losses = model(*shared, *own)

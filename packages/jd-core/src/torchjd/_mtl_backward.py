@@ -20,7 +20,7 @@ Level = Literal["parameters", "features"]
 
 def mtl_backward(
     losses: Iterable[Tensor],
-    features: Tensor | Iterable[Tensor],
+    features: Tensor | Iterable[Tensor] | None,
     aggregator: Aggregator,
     *,
     grad_tensors: Iterable[Tensor] | None = None,
@@ -49,11 +49,13 @@ def mtl_backward(
 
     :param losses: One loss a task, of one element each.
     :param features: What the tasks share. It tells the parameters apart, where these are not given.
+        None: found from the graph, where the losses meet: a parameter that two losses or more
+        depend on is shared.
     :param aggregator: How to combine the rows of the shared Jacobian.
     :param grad_tensors: For each loss, a cotangent of its shape and dtype; the losses may then have
         any shape.
     :param tasks_params: For each loss, the parameters of its own. Default: the leaves that it
-        reaches and that the features do not depend on.
+        reaches and that are not shared.
     :param shared_params: The parameters whose rows are aggregated. Default: the leaves that the
         features depend on.
     :param retain_graph: Whether to keep the graph for another backward pass.
@@ -67,8 +69,9 @@ def mtl_backward(
     :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating;
         or if ``cross_gramian`` is missing and the aggregator needs it.
     :raises ValueError: If a tensor does not require grad, is empty, or has a wrong shape; a
-        parameter is given twice; no loss depends on the features; or, at their level, the features
-        depend on one another, or are bypassed.
+        parameter is given twice; no loss depends on the features, or, without these, no two losses
+        on one parameter; or, at their level, there are no features, they depend on one another, or
+        are bypassed.
     :raises RuntimeError: If the graph was freed, or cannot be differentiated, or split, safely; or
         if a process group of several ranks is initialised, outside
         :func:`torchjd.distributed.local`.

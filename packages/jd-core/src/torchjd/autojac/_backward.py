@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ._accumulation import add_to_jacobians, check_jacobian_room
 from ._differentiate import Names, differentiate
+from ._scaling import finite_rows
 
 
 def backward(
@@ -16,7 +17,8 @@ def backward(
     inputs: Tensor | Iterable[Tensor] | None = None,
     retain_graph: bool = False,
     parallel_chunk_size: int | None = None,
-) -> None:
+    row_scales: Tensor | None = None,
+) -> Tensor | None:
     r"""Accumulate the Jacobian of ``tensors`` in the ``.jac`` of each of ``inputs``.
 
     With :math:`y \in \mathbb{R}^d` the flattened ``tensors``, :math:`\partial y / \partial x`, of
@@ -32,9 +34,16 @@ def backward(
     :param retain_graph: Whether to keep the graph for another backward pass.
     :param parallel_chunk_size: The most rows to differentiate at a time; 1 for row by row.
         Default: chosen by the size of the graph.
-    :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating.
+    :param row_scales: For each row, a positive number that its cotangent is multiplied by, and the
+        row is divided by before it is added: the Jacobian is the same, but what half precision
+        holds on the way neither under- nor overflows. :class:`jd_amp.JacobianScaler` finds them.
+    :returns: With ``row_scales``, whether each row is finite, a bool tensor of shape ``[m]``; else
+        None.
+    :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating;
+        or an input is of float16 with ``row_scales``.
     :raises ValueError: If a tensor does not require grad, is empty, or has a wrong shape; an input
-        appears twice; or a ``.jac`` has another number of rows.
+        appears twice; a ``.jac`` has another number of rows; or ``row_scales`` have, or one is not
+        positive.
     :raises RuntimeError: If the graph was freed, holds a reentrant checkpoint, or a compiled region
         that overwrites what it saved.
 
@@ -54,5 +63,8 @@ def backward(
         retain_graph=retain_graph,
         parallel_chunk_size=parallel_chunk_size,
         check=lambda written, m: check_jacobian_room(written, m, "inputs"),
+        row_scales=row_scales,
     )
+    finite = None if row_scales is None else finite_rows(found.jacobians)
     add_to_jacobians(found.inputs, found.jacobians)()
+    return finite

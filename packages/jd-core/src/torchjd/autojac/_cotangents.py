@@ -8,15 +8,22 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from ._scaling import RowScaling
+
 Start = tuple[list[Tensor], list[Tensor]]
 """Outputs, and a cotangent for each (with a leading dimension of rows if there are several)."""
 
 
 class Cotangents(ABC):
-    """The m cotangents that are pulled back, one a row of the Jacobian."""
+    """The m cotangents that are pulled back, one a row of the Jacobian.
 
-    def __init__(self, m: int) -> None:
+    :ivar m: How many.
+    :ivar scaling: By what they are multiplied, and their rows have to be divided; None for 1.
+    """
+
+    def __init__(self, m: int, scaling: RowScaling | None) -> None:
         self.m = m
+        self.scaling = scaling
 
     @abstractmethod
     def row(self, r: int) -> Start:
@@ -35,11 +42,17 @@ class GivenCotangents(Cotangents):
     """One row for each index along the first dimension of the given cotangents.
 
     :param outputs: What is differentiated.
-    :param cotangents: Tensors of shape ``[m, *output.shape]``, one for each output.
+    :param cotangents: Tensors of shape ``[m, *output.shape]``, one for each output; scaled already.
+    :param scaling: By what they were.
     """
 
-    def __init__(self, outputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> None:
-        super().__init__(cotangents[0].shape[0])
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        cotangents: Sequence[Tensor],
+        scaling: RowScaling | None = None,
+    ) -> None:
+        super().__init__(cotangents[0].shape[0], scaling)
         self._outputs = list(outputs)
         self._cotangents = cotangents
 
@@ -61,21 +74,29 @@ class UnitCotangents(Cotangents):
 
     :param outputs: What is differentiated; none is empty.
     :param meets_later: For each output, whether its graph is also that of a later output.
+    :param scaling: What takes the place of the ones, if anything.
     """
 
-    def __init__(self, outputs: Sequence[Tensor], meets_later: Sequence[bool]) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        meets_later: Sequence[bool],
+        scaling: RowScaling | None = None,
+    ) -> None:
         self._ends = list(accumulate(output.numel() for output in outputs))
-        super().__init__(self._ends[-1])
+        super().__init__(self._ends[-1], scaling)
         self._outputs = outputs
         self._meets_later = meets_later
 
     def row(self, r: int) -> Start:
         k = self._owner(r)
         output = self._outputs[k]
+        scaling = self.scaling
         if output.numel() == 1:
-            return [output], [torch.ones_like(output)]
+            one = torch.ones_like(output) if scaling is None else scaling.seed(output, r)
+            return [output], [one]
         unit = torch.zeros_like(output, memory_format=torch.contiguous_format)
-        unit.view(-1)[r - self._begin(k)] = 1.0
+        unit.view(-1)[r - self._begin(k)] = 1.0 if scaling is None else scaling.scales[r]
         return [output], [unit]
 
     def rows(self, start: int, stop: int) -> Start:
@@ -97,4 +118,6 @@ class UnitCotangents(Cotangents):
         first, last = max(start, begin), min(stop, self._ends[k])
         units = output.new_zeros(stop - start, output.numel())
         units[first - start : last - start, first - begin : last - begin].fill_diagonal_(1.0)
+        if self.scaling is not None:
+            units = self.scaling.scale(units, start)
         return units.view(stop - start, *output.shape)

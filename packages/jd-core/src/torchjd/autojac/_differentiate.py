@@ -10,6 +10,7 @@ from torchjd._autograd._nodes import edge_of
 from ._arguments import as_chunk_size, as_cotangents, as_inputs, as_outputs
 from ._cotangents import Cotangents, GivenCotangents, UnitCotangents
 from ._graph import walk
+from ._scaling import as_row_scales
 from ._strategy import jacobian
 
 
@@ -46,6 +47,7 @@ def differentiate(
     retain_graph: bool,
     parallel_chunk_size: int | None,
     check: Callable[[Sequence[Tensor], int], None] | None = None,
+    row_scales: Tensor | None = None,
 ) -> Differentiated:
     """Return the Jacobian of ``outputs`` with respect to each of ``inputs``.
 
@@ -57,6 +59,7 @@ def differentiate(
     :param retain_graph: Whether to keep the graph.
     :param parallel_chunk_size: The most rows to differentiate at a time; None to choose.
     :param check: Called with the inputs and m before anything is computed.
+    :param row_scales: By what the cotangents are multiplied, and the rows divided; None for 1.
     :raises TypeError: If an argument is of a wrong type or dtype.
     :raises ValueError: If an argument has a wrong shape or number, or does not require grad.
     :raises RuntimeError: If the graph cannot be differentiated, or not safely.
@@ -72,11 +75,14 @@ def differentiate(
     graph = walk([edge_of(output) for output in to_differentiate])
     graph.refuse_reentrant()
     targets = graph.leaves if given is None else given
-    rows: Cotangents = (
-        UnitCotangents(to_differentiate, graph.meets_later)
-        if starts is None
-        else GivenCotangents(to_differentiate, starts)
-    )
+    m = sum(output.numel() for output in to_differentiate) if starts is None else len(starts[0])
+    scaling = None if row_scales is None else as_row_scales(row_scales, m, names.inputs, targets)
+    rows: Cotangents
+    if starts is None:
+        rows = UnitCotangents(to_differentiate, graph.meets_later, scaling)
+    else:
+        scaled = starts if scaling is None else [scaling.scale(start) for start in starts]
+        rows = GivenCotangents(to_differentiate, scaled, scaling)
     if check is not None:
         check(targets, rows.m)
     jacobians = jacobian(rows, targets, graph, retain_graph=retain_graph, chunk_size=chunk_size)

@@ -16,8 +16,13 @@ Combine = Callable[[Sequence[Tensor]], tuple[list[Tensor], Tensor | None]]
 def check_cut(problem: MultiTaskProblem) -> None:
     """Refuse features that do not carry all that the losses know of the shared parameters.
 
-    :raises ValueError: If a path goes around them, or from one of them to another.
+    :raises ValueError: If none are given, or a path goes around them, or from one to another.
     """
+    if not problem.features:
+        raise ValueError(
+            '`features` must be given for `level="features"`: their Jacobian is aggregated. Got '
+            "None. Pass what the heads read."
+        )
     if not problem.split.clean:
         raise ValueError(
             "`features` must carry all that the losses know of the shared parameters, for "

@@ -10,7 +10,7 @@ from ._mtl import check_problem, differentiate_tasks
 
 def mtl_backward(
     losses: Iterable[Tensor] | None = None,
-    features: Tensor | Iterable[Tensor] = (),
+    features: Tensor | Iterable[Tensor] | None = None,
     *,
     tensors: Iterable[Tensor] | None = None,
     grad_tensors: Iterable[Tensor] | None = None,
@@ -18,7 +18,8 @@ def mtl_backward(
     shared_params: Iterable[Tensor] | None = None,
     retain_graph: bool = False,
     parallel_chunk_size: int | None = None,
-) -> None:
+    row_scales: Tensor | None = None,
+) -> Tensor | None:
     r"""Accumulate ``.jac`` in the shared parameters, and ``.grad`` in the tasks' own.
 
     With :math:`\ell_i` the loss of task :math:`i`, :math:`\theta` a shared parameter and
@@ -35,20 +36,30 @@ def mtl_backward(
 
     :param losses: One loss a task, of one element each.
     :param features: What the tasks share. It tells the parameters apart, where these are not given.
+        Default: found from the graph, where the losses meet: a parameter that two losses or more
+        depend on is shared, and with one loss, all are.
     :param tensors: Another name for ``losses``.
     :param grad_tensors: For each loss, a cotangent of its shape and dtype; the losses may then have
         any shape.
     :param tasks_params: For each loss, the parameters of its own. Default: the leaves that it
-        reaches and that the features do not depend on.
+        reaches and that are not shared.
     :param shared_params: The parameters whose ``.jac`` is written. Default: the leaves that the
         features depend on.
     :param retain_graph: Whether to keep the graph for another backward pass.
     :param parallel_chunk_size: The most rows to differentiate at a time; 1 for row by row.
         Default: chosen by the size of the graph.
-    :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating.
+    :param row_scales: For each loss, a positive number that its cotangent is multiplied by, and its
+        row and its part of every head's gradient are divided by before they are added: the result
+        is the same, but what half precision holds on the way neither under- nor overflows.
+        :class:`jd_amp.JacobianScaler` finds them.
+    :returns: With ``row_scales``, whether all that a loss says of the parameters is finite, a bool
+        tensor of shape ``[n_tasks]``; else None.
+    :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating;
+        or a parameter is of float16 with ``row_scales``.
     :raises ValueError: If a tensor does not require grad, is empty, or has a wrong shape; a
-        parameter is given twice; no loss depends on the features; or a ``.jac`` has another number
-        of rows.
+        parameter is given twice; no loss depends on the features, or, without these, no two losses
+        on one parameter; a ``.jac`` has another number of rows; or ``row_scales`` have, or one is
+        not positive.
     :raises RuntimeError: If the graph was freed, holds a reentrant checkpoint or a compiled region
         that overwrites what it saved, or if a feature and a loss come out of one compiled region.
 
@@ -68,12 +79,14 @@ def mtl_backward(
         tasks_params,
         shared_params,
         parallel_chunk_size,
+        row_scales,
     )
     check_jacobian_room(problem.split.shared, len(problem.losses), "shared_params")
     gradients = differentiate_tasks(problem, retain_graph)
     commit = add_to_jacobians(gradients.shared, gradients.jacobians)
     gradients.commit_heads()
     commit()
+    return gradients.finite
 
 
 def one_of(

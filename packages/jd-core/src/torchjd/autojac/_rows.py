@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ._cotangents import Cotangents
+from ._scaling import RowScaling
 
 Fill = Callable[[Cotangents, Sequence[Tensor], Sequence[Tensor], bool], None]
 """Write the rows of ``cotangents`` with respect to inputs into buffers; keep the graph, or not."""
@@ -39,17 +40,31 @@ def fill_by_loop(
         write_all(
             targets[r],
             pull(cotangents, r, inputs, retain_graph or cotangents.needs_graph_after(r)),
+            cotangents.scaling,
+            r,
         )
 
 
 def pull(
     cotangents: Cotangents, r: int, inputs: Sequence[Tensor], retain_graph: bool
 ) -> Sequence[Tensor | None]:
-    """Return row ``r`` with respect to each input; None where the output does not depend on it."""
+    """Return row ``r`` with respect to each input, as it comes out of the pass.
+
+    None where the output does not depend on the input.
+    """
     outputs, starts = cotangents.row(r)
     return torch.autograd.grad(
         outputs, inputs, starts, retain_graph=retain_graph, allow_unused=True
     )
+
+
+def first_row(cotangents: Cotangents, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return the first row as it is written, and keep the graph."""
+    grads = pull(cotangents, 0, inputs, retain_graph=True)
+    scaling = cotangents.scaling
+    if scaling is None:
+        return grads
+    return [None if grad is None else scaling.divide(grad, 0) for grad in grads]
 
 
 def fill_by_batches(chunk_size: int) -> Fill:
@@ -79,16 +94,33 @@ def fill_by_batches(chunk_size: int) -> Fill:
                     allow_unused=True,
                     is_grads_batched=True,
                 ),
+                cotangents.scaling,
+                slice(start, stop),
             )
         fill_by_loop(cotangents, inputs, buffers, retain_graph, first=last)
 
     return fill
 
 
-def write_all(targets: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
-    """Write each gradient, dense or sparse, into its target; zeros where there is none."""
+def write_all(
+    targets: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    scaling: RowScaling | None,
+    rows: int | slice,
+) -> None:
+    """Write each gradient, dense or sparse, into its target; zeros where there is none.
+
+    :param targets: Of one row, or of several.
+    :param grads: What came out for them.
+    :param scaling: By what they are divided on the way, if anything.
+    :param rows: Which rows they are.
+    """
     for target, grad in zip(targets, grads, strict=True):
         if grad is None:
             target.zero_()
+            continue
+        dense = grad if grad.layout == torch.strided else grad.to_dense()
+        if scaling is None:
+            target.copy_(dense)
         else:
-            target.copy_(grad if grad.layout == torch.strided else grad.to_dense())
+            scaling.write(target, dense, rows)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from torchjd._autograd._nodes import edge_of, is_opaque
+from torchjd._autograd._nodes import Edge, edge_of, is_opaque
 
 from ._arguments import as_inputs
 from ._graph import Graph, walk
+from ._meeting import leaves_of_several
 
 
 class Split(NamedTuple):
@@ -32,24 +33,28 @@ class Split(NamedTuple):
 
 def split_parameters(
     losses: Sequence[Tensor],
-    features: Sequence[Tensor],
+    features: Sequence[Tensor] | None,
     tasks_params: Iterable[Iterable[Tensor]] | None,
     shared_params: Iterable[Tensor] | None,
 ) -> Split:
     """Find the parameters, and check those that are given.
 
     :param losses: One scalar a task, or tensors that are seeded with a cotangent.
-    :param features: The tensors that the tasks share.
+    :param features: The tensors that the tasks share; None to find the parameters where the losses
+        meet.
     :param tasks_params: For each loss, its own parameters; None for the leaves that it reaches
         and that the features do not.
     :param shared_params: The shared parameters; None for the leaves that the features reach.
     :raises TypeError: If what is given is not made of tensors of real floating dtypes.
     :raises ValueError: If what is given does not fit the losses, or one parameter is both shared
-        and a task's; or if no loss depends on a feature.
+        and a task's; or if no loss depends on a feature, or, without these, no two losses on one
+        parameter.
     :raises RuntimeError: If a reentrant checkpoint is in the graph; or if parameters are not given
         and a loss and a feature come out of one compiled region or custom function.
     """
     loss_edges = [edge_of(loss) for loss in losses]
+    if features is None:
+        return _split_where_losses_meet(loss_edges, tasks_params, shared_params)
     cut = [edge_of(feature) for feature in features]
     trunk, heads = walk(cut, cut), walk(loss_edges, cut)
     trunk.refuse_reentrant()
@@ -64,13 +69,48 @@ def split_parameters(
         _refuse_opaque([node for node in mixed if is_opaque(node)])
     shared = trunk.leaves if shared_params is None else as_inputs(shared_params, "shared_params")
     shared_ids = {id(tensor) for tensor in (*shared, *trunk.leaves)}
-    if tasks_params is None:
-        tasks = [[leaf for leaf in heads.leaves if id(leaf) not in shared_ids]] * len(losses)
-    else:
-        tasks = _given_tasks(tasks_params, len(losses))
-        _refuse_overlap(tasks, shared)
+    others = [leaf for leaf in heads.leaves if id(leaf) not in shared_ids]
+    tasks = _tasks(tasks_params, shared, others, len(losses))
     bypassed = heads.bypassed or any(id(leaf) in shared_ids for leaf in heads.leaves)
     return Split(shared, tasks, not (bypassed or trunk.cut), trunk, heads)
+
+
+def _split_where_losses_meet(
+    losses: Sequence[Edge],
+    tasks_params: Iterable[Iterable[Tensor]] | None,
+    shared_params: Iterable[Tensor] | None,
+) -> Split:
+    graph = walk(losses)
+    graph.refuse_reentrant()
+    if shared_params is not None:
+        shared = as_inputs(shared_params, "shared_params")
+    elif len(losses) == 1:
+        shared = graph.leaves
+    else:
+        met = leaves_of_several(losses)
+        shared = [leaf for leaf in graph.leaves if id(leaf) in met]
+    if not shared:
+        raise ValueError(
+            "`losses` must meet in at least one parameter, for its Jacobian. Got "
+            f"{len(losses)} of which no two do. Nothing is shared: call `.backward()` on their sum."
+        )
+    shared_ids = {id(tensor) for tensor in shared}
+    others = [leaf for leaf in graph.leaves if id(leaf) not in shared_ids]
+    return Split(shared, _tasks(tasks_params, shared, others, len(losses)), False, graph, Graph())
+
+
+def _tasks(
+    given: Iterable[Iterable[Tensor]] | None,
+    shared: Sequence[Tensor],
+    others: list[Tensor],
+    n_losses: int,
+) -> Sequence[Sequence[Tensor]]:
+    """Return the parameters of each task: those given, else those not shared that it may reach."""
+    if given is None:
+        return [others] * n_losses
+    tasks = _given_tasks(given, n_losses)
+    _refuse_overlap(tasks, shared)
+    return tasks
 
 
 def _given_tasks(tasks_params: Iterable[Iterable[Tensor]], n_losses: int) -> list[list[Tensor]]:

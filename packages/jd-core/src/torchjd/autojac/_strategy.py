@@ -12,7 +12,7 @@ from torch.autograd.graph import Node
 from ._compiled import fill_checked
 from ._cotangents import Cotangents
 from ._graph import Graph
-from ._rows import fill_by_batches, fill_by_loop, new_buffers, pull
+from ._rows import fill_by_batches, fill_by_loop, first_row, new_buffers
 
 # Measured on two CPU cores (docs/decisions/0003): batching saves the overhead of a node's many
 # small kernels, 2 to 10 times from 8 rows on; where a row's largest tensor has more elements, the
@@ -48,7 +48,7 @@ def jacobian(
             warn_looped("a compiled region cannot be batched")
         fill_checked(
             lambda: fill_by_loop(cotangents, inputs, buffers, retain_graph),
-            lambda: pull(cotangents, 0, inputs, retain_graph=True),
+            lambda: first_row(cotangents, inputs),
             buffers,
         )
     elif size == 1 or graph.names in _unbatchable:

@@ -1,0 +1,86 @@
+"""Rows that are scaled within the backward pass, for what half precision holds on the way."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class RowScaling:
+    """A scale for each row: its cotangent goes in multiplied by it, and it comes out divided.
+
+    :param scales: Positive, of shape ``[m]``.
+    """
+
+    def __init__(self, scales: Tensor) -> None:
+        self.scales = scales.detach()
+        self._inverses = self.scales.reciprocal()
+
+    def seed(self, output: Tensor, r: int) -> Tensor:
+        """Return the scale of row ``r``, as a cotangent of an ``output`` of one element."""
+        return self.scales[r].to(output).reshape(output.shape)
+
+    def scale(self, cotangents: Tensor, start: int = 0) -> Tensor:
+        """Return cotangents of the rows from ``start`` on, of shape ``[rows, ...]``, scaled."""
+        rows = self.scales[start : start + len(cotangents)].to(cotangents)
+        return cotangents * _column(rows, cotangents.ndim)
+
+    def write(self, target: Tensor, grad: Tensor, rows: int | slice) -> None:
+        """Write what came out for one row, or for several, into ``target``, divided."""
+        factor = self._inverses[rows].to(target.device)
+        torch.mul(grad, _column(factor, grad.ndim) if factor.ndim else factor, out=target)
+
+    def divide(self, grad: Tensor, r: int) -> Tensor:
+        """Return what came out for row ``r``, dense or sparse, divided."""
+        return grad * self._inverses[r].to(grad.device)
+
+
+@torch.no_grad()
+def finite_rows(jacobians: Sequence[Tensor]) -> Tensor:
+    """Return whether each row is finite, of shape ``[m]``, on the device of the first Jacobian.
+
+    :param jacobians: Tensors of shape ``[m, *tensor.shape]``, at least one.
+    """
+    device = jacobians[0].device
+    found = [
+        # The largest entry is not finite where any is not: one pass, and no copy.
+        torch.linalg.vector_norm(j.reshape(len(j), -1), ord=torch.inf, dim=1).isfinite().to(device)
+        for j in jacobians
+        if j.numel() > 0
+    ]
+    if not found:
+        return torch.ones(len(jacobians[0]), dtype=torch.bool, device=device)
+    return torch.stack(found).all(dim=0)
+
+
+def as_row_scales(value: object, m: int, name: str, inputs: Sequence[Tensor]) -> RowScaling:
+    """Return the scaling by ``value``, of m rows with respect to ``inputs``.
+
+    :param name: The user's name for ``inputs``.
+    :raises TypeError: If it is no floating-point tensor; or an input is of float16, in which a row
+        that is no longer scaled would lose what scaling had saved.
+    :raises ValueError: If it does not have one element a row; or, where that can be seen without
+        waiting for a device, one that is not positive and finite.
+    """
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"`row_scales` must be a floating-point tensor. Got {found}.")
+    if value.shape != (m,):
+        raise ValueError(
+            f"`row_scales` must have one element for each of the {m} rows. "
+            f"Got shape {list(value.shape)}."
+        )
+    if value.device.type == "cpu" and not (value.isfinite() & (value > 0)).all():
+        raise ValueError(f"`row_scales` must be positive and finite. Got {value.tolist()}.")
+    for i, tensor in enumerate(inputs):
+        if tensor.dtype == torch.float16:
+            raise TypeError(
+                f"`{name}` must not be of float16 where `row_scales` are given: their rows would "
+                f"underflow once they are divided. Got {name}[{i}], of shape "
+                f"{list(tensor.shape)}. Keep parameters in float32, under `torch.autocast`."
+            )
+    return RowScaling(value)
+
+
+def _column(rows: Tensor, ndim: int) -> Tensor:
+    return rows.view(-1, *[1] * (ndim - 1))
