@@ -57,4 +57,4 @@ class Heads:
 
 def _is_finite(grad: Tensor) -> Tensor:
     dense = grad if grad.layout == torch.strided else grad.coalesce().values()
-    return dense.isfinite().all()
+    return finite_rows([dense[None]])[0]
