@@ -5,13 +5,14 @@ import shutil
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from torchjd.autogram import Engine
 
 from .architecture import squared, x
-from .harness import MODES, Fixed, assert_step, net, seeded
-from .oracle import assert_gramian, by_rows, trainable
+from .harness import MODES, Alone, Fixed, assert_step, net, seeded
+from .oracle import assert_gramian, by_rows, relative_error, trainable
 
 B = 5
 ROWS = x(B, 4)
@@ -61,6 +62,32 @@ def test_checkpoint_of_attention_with_dropout(mode):
     given = x(B, 3, 6)
     forward = seeded(lambda: squared(checkpoint(layer, given, use_reentrant=False)))
     assert_step(Engine(layer, batch_dim=0, mode=mode), layer, forward)
+
+
+@every_mode
+def test_checkpoint_of_functions_of_parameters(mode):
+    """What a function of parameters saved is read once for each loss."""
+    torch.random.manual_seed(0)
+    model = nn.Sequential(
+        weight_norm(nn.Linear(4, 6)), nn.Tanh(), weight_norm(nn.Linear(6, 2))
+    ).double()
+    engine = Engine(model, batch_dim=0, mode=mode)
+    for losses in (squared, lambda y: y.pow(2)):
+        forward = lambda of=losses: of(checkpoint(model, ROWS, use_reentrant=False))  # noqa: E731
+        assert_step(engine, model, forward)
+
+
+def test_checkpoint_below_a_mixture():
+    """With no parameter before it but its own, a layer counts as a function of parameters."""
+    torch.random.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2)).double()
+    losses = squared(checkpoint(layers, ROWS, use_reentrant=False))
+    right = by_rows(losses, trainable(layers))
+    for name, parameter in trainable(layers).items():
+        gramian = Engine(Alone(parameter)).compute_gramian(losses)
+        # Before a batch norm, the gradient of a bias is zero but for rounding.
+        scale = float(right.gramian().norm())
+        assert relative_error(gramian, right.gramian([name]), scale) < 1e-10
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])

@@ -1,6 +1,6 @@
 """Where the samples sit, found by experiment."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -17,6 +17,22 @@ from ._order import Losses
 
 # Relative to the gradient of a sample: above what rounding does to sums of many terms.
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+# Within those of half precision, samples that are weakly mixed would pass for apart. A product with
+# a power of two is not rounded: what is off then is no rounding.
+_TOLERANCES_OF_POWERS = _TOLERANCES | {torch.float16: 1e-3, torch.bfloat16: 8e-3}
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """What the losses of the samples are multiplied by in one pass.
+
+    :ivar factors: One for each sample.
+    :ivar tolerances: How far from what they explain a gradient may be, by its dtype.
+    """
+
+    factors: Tensor
+    tolerances: Mapping[torch.dtype, float]
 
 
 @dataclass(frozen=True)
@@ -43,8 +59,9 @@ def probe(
 
     Two backward passes: in the second, the loss of each sample is multiplied by a number of its
     own. Where the cotangent of a node is multiplied by the same numbers along some dimension, the
-    samples are apart, along it. The result is None if there is no such dimension, or if the
-    cotangent is zero, which tells nothing; an output without a cotangent is left out.
+    samples are apart, along it. In half precision, a third one does so with powers of two. The
+    result is None if there is no such dimension, or if the cotangent is zero, which tells nothing;
+    an output without a cotangent is left out.
 
     :param output: The losses.
     :param losses: How they are read.
@@ -55,9 +72,9 @@ def probe(
     """
     generator = torch.Generator().manual_seed(0)
     tasks = 0.5 + torch.rand(losses.tasks, 1, generator=generator, dtype=torch.float64)
-    samples = 1 + torch.rand(losses.batch, generator=generator, dtype=torch.float64)
-    noise = _Noise(generator)
     looked_at = [node for node in graph.order if node not in skipped]
+    scalings = _scalings(losses.batch, looked_at, generator)
+    noise = _Noise(generator)
 
     def look(scales: Tensor) -> Profiles:
         shape = (*losses.shape[: losses.batch_dim], *losses.shape[losses.batch_dim + 1 :])
@@ -70,13 +87,30 @@ def probe(
         if "donated buffers" not in str(error):
             raise
         raise RuntimeError(donated("A Gramian", "torch refused to keep the graph")) from error
-    scaled = look(tasks * samples)
+    scaled = [(scaling, look(tasks * scaling.factors)) for scaling in scalings]
     if graph.has_python:
         _refuse_overwritten(plain, look(tasks.expand(losses.tasks, losses.batch)))
     return {
-        edge: _layout(profiles, scaled.get(edge, []), samples, losses.batch)
+        edge: _layout(
+            profiles, [(scaling, after.get(edge, [])) for scaling, after in scaled], losses.batch
+        )
         for edge, profiles in plain.items()
     }
+
+
+def _scalings(batch: int, nodes: Iterable[Node], generator: torch.Generator) -> list[_Scaling]:
+    factors = 1 + torch.rand(batch, generator=generator, dtype=torch.float64)
+    dtypes = {entry.dtype for node in nodes for entry in node._input_metadata}
+    halves = dtypes & {torch.float16, torch.bfloat16}
+    if not halves:
+        return [_Scaling(factors, _TOLERANCES)]
+    # A gradient of a wider dtype may have been rounded on its way.
+    least = max(_TOLERANCES[dtype] for dtype in halves)
+    loose = {dtype: max(least, tolerance) for dtype, tolerance in _TOLERANCES.items()}
+    # None above 1: losses that were scaled to use the range of float16 would overflow.
+    exponents = (torch.arange(batch) % 4)[torch.randperm(batch, generator=generator)]
+    powers = torch.exp2(-exponents.double())
+    return [_Scaling(factors, loose), _Scaling(powers, _TOLERANCES_OF_POWERS)]
 
 
 def _profiles(
@@ -129,19 +163,28 @@ def _profile(grad: Tensor, batch: int, noise: "_Noise") -> list[_Profile]:
 
 
 def _layout(
-    plain: Sequence[_Profile], scaled: Sequence[_Profile], samples: Tensor, batch: int
+    plain: Sequence[_Profile], scaled: Sequence[tuple[_Scaling, Sequence[_Profile]]], batch: int
 ) -> Layout | None:
-    for before, after in zip(plain, scaled, strict=False):
+    for i, before in enumerate(plain):
         rest = before.norm.numel() // batch
         for inner in (False, True) if rest > 1 else (False,):
-            factors = samples.repeat(rest) if inner else samples.repeat_interleave(rest)
-            factors = factors.to(before.norm)
-            tolerance = _TOLERANCES[before.sketch.dtype]
-            error = (after.sketch - factors * before.sketch).to(before.norm.dtype).abs()
-            error += (after.norm - factors * before.norm).abs()
-            if bool((error <= tolerance * before.norm).all()) and bool(before.norm.any()):
+            if bool(before.norm.any()) and all(
+                i < len(after) and _explains(scaling, before, after[i], inner)
+                for scaling, after in scaled
+            ):
                 return Layout(before.dim, inner)
     return None
+
+
+def _explains(scaling: _Scaling, before: _Profile, after: _Profile, inner: bool) -> bool:
+    """Whether a gradient was multiplied by the factors of the samples, along its dimension."""
+    rest = before.norm.numel() // len(scaling.factors)
+    factors = scaling.factors.repeat(rest) if inner else scaling.factors.repeat_interleave(rest)
+    factors = factors.to(before.norm)
+    error = (after.sketch - factors * before.sketch).to(before.norm.dtype).abs()
+    error += (after.norm - factors * before.norm).abs()
+    allowed = scaling.tolerances[before.sketch.dtype] * factors.clamp(max=1.0) * before.norm
+    return bool((error <= allowed).all())
 
 
 def _refuse_overwritten(before: Profiles, after: Profiles) -> None:

@@ -43,7 +43,8 @@ class Report:
         Gramian, beside the backward pass.
     :ivar mixed_by: What mixes the samples, so that the parameters below are computed by rows.
     :ivar probed_for: The kinds of nodes of which it is not known how they treat the samples: at
-        each step, two more backward passes find out; three, where a custom Function is among them.
+        each step, two more backward passes find out; another one, where a custom Function is among
+        them, and another one in half precision.
     :ivar second_backward: Why :meth:`Engine.backward` needs an ordinary backward pass for the
         weighted gradient; empty if it does not.
     """

@@ -1,6 +1,6 @@
 """The passes for several losses a sample: all at a time, or one after the other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import torch
@@ -50,7 +50,7 @@ def _tasks(plan: Plan) -> int:
 def _together(plan: Plan, visit: Visit, retain_graph: bool) -> None:
     if plan.losses is not None:
         cotangents = plan.losses.cotangents(plan.output)
-        with recomputed_once(plan.consumers):
+        with recomputed_once(_read_again(plan)):
             nodes = list(plan.consumers)
             pull_back(plan.output, cotangents, plan.graph, nodes, visit, retain_graph)
 
@@ -68,9 +68,16 @@ def _one_by_one(plan: Plan, visit: Visit) -> None:
         (edge.node, edge.output_nr): _stacked(grads)
         for edge, grads in zip(edges, zip(*passes, strict=True), strict=True)
     }
-    with recomputed_once(plan.consumers):
+    with recomputed_once(_read_again(plan)):
         for node in plan.consumers:
             visit(node, [by_edge[node, i] for i in range(len(shapes(node)))])
+
+
+def _read_again(plan: Plan) -> Iterator[Node]:
+    """Yield the nodes of which what they saved is read more than once in a pass."""
+    yield from plan.consumers
+    # Rows are pulled back through functions of parameters alone one by one.
+    yield from plan.placement.parameters
 
 
 def _stacked(grads: Sequence[Tensor | None]) -> Tensor | None:
