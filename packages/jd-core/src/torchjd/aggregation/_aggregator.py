@@ -13,6 +13,8 @@ from torchjd.linalg._blocks import JacobianBlocks
 from torchjd.linalg._checks import as_matrix
 
 from ._inputs import Losses, Needs, extra_inputs
+from ._observed_calls import observed_call, shown_once
+from ._observers import OBSERVED
 from ._traits import Traits
 
 
@@ -34,6 +36,12 @@ class Aggregator(nn.Module, ABC):
     """
 
     traits: ClassVar[Traits] = Traits()
+
+    def __init_subclass__(cls, *, shows_itself: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A way of its own with blocks may be any number of calls; observers are shown one.
+        if "aggregate_blocks" in vars(cls) and not shows_itself:
+            cls.aggregate_blocks = shown_once(cls.aggregate_blocks)  # type: ignore[method-assign]
 
     @property
     def needs(self) -> Needs:
@@ -76,6 +84,8 @@ class Aggregator(nn.Module, ABC):
         checked = as_matrix(matrix, "matrix")
         extra = self._extra(checked.shape[0], losses, cross_gramian)
         with own_precision(checked.device):
+            if OBSERVED.in_use and not self._is_weighted_sum():
+                return observed_call(self, super().__call__, checked, extra)
             result: Tensor = super().__call__(checked, **extra)
         return result
 
@@ -84,6 +94,10 @@ class Aggregator(nn.Module, ABC):
     ) -> Mapping[str, Any]:
         """Return, by name, what ``forward`` is given beside the matrix."""
         return extra_inputs(self, m, losses, cross_gramian)
+
+    def _is_weighted_sum(self) -> bool:
+        """Return whether the result is the weighted sum of the rows, which shows itself."""
+        return False
 
     def aggregate_blocks(
         self,

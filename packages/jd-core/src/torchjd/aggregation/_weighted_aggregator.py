@@ -11,6 +11,8 @@ from torchjd.linalg._blocks import JacobianBlocks
 
 from ._aggregator import Aggregator
 from ._inputs import Losses, Needs, extra_inputs
+from ._observed_calls import show_combination
+from ._observers import OBSERVED, is_observed
 from ._weighting import Weighting, check_weights
 
 # Weights that solve for what the rows have in common may be large, and cancel one another. Those of
@@ -22,7 +24,7 @@ _MODERATE = ("row count", "cross gramian", "jacobian")
 _CANCELS = 16.0
 
 
-class WeightedAggregator(Aggregator):
+class WeightedAggregator(Aggregator, shows_itself=True):
     r"""Aggregate as :math:`w^\top J`, with weights from a weighting.
 
     The weights count as constants where the aggregation is differentiated. They and the sum are
@@ -77,6 +79,10 @@ class WeightedAggregator(Aggregator):
             return {}
         return extra_inputs(self.weighting, m, losses, cross_gramian)
 
+    def _is_weighted_sum(self) -> bool:
+        own_forward = type(self).forward is not WeightedAggregator.forward
+        return not (own_forward or self._forward_hooks or self._forward_pre_hooks)
+
     def aggregate_blocks(
         self,
         blocks: Sequence[Tensor],
@@ -93,8 +99,7 @@ class WeightedAggregator(Aggregator):
         :param cross_gramian: As for a call.
         :returns: The parts of the aggregation, and the weights, of shape ``[m]``.
         """
-        own_forward = type(self).forward is not WeightedAggregator.forward
-        if own_forward or self._forward_hooks or self._forward_pre_hooks:
+        if not self._is_weighted_sum():
             return self.aggregate_whole(blocks, losses=losses, cross_gramian=cross_gramian)
         jacobian = JacobianBlocks(blocks)
         parts, weights = self._combine(jacobian, losses, cross_gramian)
@@ -133,7 +138,9 @@ class WeightedAggregator(Aggregator):
         # `self.weighting` takes ten times as long, by the attribute lookup of modules.
         weighting = cast("Weighting[Any]", self._modules["weighting"])
         extra = extra_inputs(weighting, jacobian.m, losses, cross_gramian)
-        gramian, weights = _weigh(weighting, jacobian, extra)
+        gramian, scale, weights = _weigh(weighting, jacobian, extra)
+        if OBSERVED.in_use and is_observed(self):
+            show_combination(self, jacobian, gramian, scale, weights, extra.get("losses"))
         exactly = type(weighting).needs not in _MODERATE and _may_cancel(weights, gramian, jacobian)
         return jacobian.combine(weights, exactly=exactly), weights
 
@@ -145,8 +152,8 @@ class WeightedAggregator(Aggregator):
 
 def _weigh(
     weighting: Weighting[Any], jacobian: JacobianBlocks, extra: Mapping[str, Tensor]
-) -> tuple[Tensor | None, Tensor]:
-    """Return the Gramian, if that is what is weighed, and the weights of the rows."""
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    """Return the Gramian over the scale squared, if that is weighed, the scale, and the weights."""
     needs = weighting.needs
     if needs == "gramian":
         return _weigh_gramian(weighting, jacobian, extra)
@@ -155,20 +162,20 @@ def _weigh(
     else:  # the rows of the first block are as many as those of the whole
         stat = (jacobian.blocks[0] if needs == "row count" else jacobian.matrix()).detach()
     found = weighting(stat, losses=extra.get("losses"))
-    return None, check_weights(found, jacobian.m, weighting).detach()
+    return None, None, check_weights(found, jacobian.m, weighting).detach()
 
 
 def _weigh_gramian(
     weighting: Weighting[Any], jacobian: JacobianBlocks, extra: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     is_scaled = _is_scaled(weighting)
     scale = jacobian.scale() if is_scaled else None
     gramian = jacobian.gramian(scale)
     weights = check_weights(weighting(gramian, **extra), jacobian.m, weighting).detach()
     if is_scaled:
-        return gramian, _of_scale(weights, scale, weighting)
+        return gramian, scale, _of_scale(weights, scale, weighting)
     # What a weighting makes of squares beyond the range of the dtype may look finite.
-    return gramian, torch.where(torch.isfinite(gramian).all(), weights, torch.nan)
+    return gramian, None, torch.where(torch.isfinite(gramian).all(), weights, torch.nan)
 
 
 def _may_cancel(weights: Tensor, gramian: Tensor | None, jacobian: JacobianBlocks) -> bool:

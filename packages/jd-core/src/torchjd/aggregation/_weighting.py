@@ -10,6 +10,8 @@ from torchjd.linalg import Matrix, PSDMatrix
 from torchjd.linalg._checks import as_generalized_gramian, as_gramian, as_matrix, as_square
 
 from ._inputs import Losses, Needs, as_losses
+from ._observed_calls import observed_weighting
+from ._observers import OBSERVED
 from ._traits import Traits
 
 _T_contra = TypeVar("_T_contra", contravariant=True, bound=Tensor)
@@ -66,8 +68,12 @@ class Weighting(nn.Module, ABC, Generic[_T_contra]):
         checked = self.check(stat)
         if self.needs_losses:
             values = as_losses(losses, self._count(checked), type(self).__name__)
+            if OBSERVED.in_use:
+                return observed_weighting(self, super().__call__, checked, {"losses": values})
             with_losses: Tensor = super().__call__(checked, losses=values)
             return with_losses
+        if OBSERVED.in_use:
+            return observed_weighting(self, super().__call__, checked, {})
         result: Tensor = super().__call__(checked)
         return result
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from torchjd.aggregation._observers import OBSERVED, Observation, emit, is_observed
 from torchjd.distributed._local import require_single_process
 
 from ._arguments import (
@@ -94,7 +95,9 @@ class Engine:
         """
         with _computing(output):
             plan = self._plan(output, others=False)
-            return generalized(self._execute(plan, 0, True, Watch()).gramian, output.shape)
+            gramian = self._execute(plan, 0, True, Watch()).gramian
+        self._show(output, gramian, None)
+        return generalized(gramian, output.shape)
 
     def backward(
         self,
@@ -123,7 +126,8 @@ class Engine:
             that read it in place of the Gramian: see :func:`torchjd.linalg.cross_gramian`. For
             those, and for those that read no more than the number of losses, no Gramian is
             computed.
-        :returns: The weights, of shape ``[d1, ..., dk]``.
+        :returns: The weights, of shape ``[d1, ..., dk]``; NaN, and ``.grad`` with them, where the
+            Gramian is not finite.
         :raises TypeError: If ``output`` is not a real floating-point tensor, or ``weighting`` does
             not return one; or if it needs ``cross_gramian`` and that is missing.
         :raises ValueError: If ``output`` does not require grad, is empty, or lacks ``batch_dim``;
@@ -148,6 +152,7 @@ class Engine:
             with _computing(output):
                 check_output(output, self._batch_dim)
             weights = check_weights(weigh.without_gramian(output), output).detach()
+            self._show(output, None, weights)  # while there is a graph to compute it from
             return _pull_back(output, weights, retain_graph)
         with _computing(output):
             plan, reuse = self._plan_backward(output)
@@ -155,6 +160,9 @@ class Engine:
             result = self._execute(plan, keep, retain_graph or not reuse, Watch())
         weights = weigh(generalized(result.gramian, output.shape), output)
         weights = check_weights(weights, output).detach()
+        # What a weighting makes of a Gramian that is not finite may look finite.
+        weights = torch.where(torch.isfinite(result.gramian).all(), weights, torch.nan)
+        self._show(output, result.gramian, weights)
         if not reuse or plan.losses is None:
             return _pull_back(output, weights, retain_graph)
         with _computing(output):
@@ -186,6 +194,25 @@ class Engine:
             plan = self._plan(output, others=False)
             self._execute(plan, 0, True, recorder)
         return make_report(plan, recorder, self._modules, second)
+
+    def _show(self, output: Tensor, gramian: Tensor | None, weights: Tensor | None) -> None:
+        """Show a step to who observes the engine, if anybody does."""
+        if not (OBSERVED.in_use and is_observed(self)):
+            return
+
+        def compute() -> tuple[Tensor, None]:
+            with _computing(output):
+                plan = self._plan(output, others=False)
+                return self._execute(plan, 0, True, Watch()).gramian, None
+
+        seen = Observation(
+            m=output.numel(),
+            gramian=gramian,
+            compute=compute if gramian is None else None,
+            weights=None if weights is None else weights.reshape(-1),
+            losses=output.detach().reshape(-1),
+        )
+        emit(self, seen)
 
     def _why_second(self, output: Tensor) -> str:
         plan, reuse = self._plan_backward(output)
