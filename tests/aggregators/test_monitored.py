@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.aggregators.fake_cuda import fake_cuda
 from tests.aggregators.test_conformance import MIN_ROWS, TABLE, VARIANTS
+from tests.fake_cuda import fake_cuda
 from torchjd.aggregation import Aggregator
 from torchjd.autojac import jac_to_grad
 from torchjd.monitor import Recorder

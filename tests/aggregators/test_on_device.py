@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from jd_aggregators import DualProj, ExactProjector, Mean, MinNormSolver, Sum, UPGrad
+from tests.fake_cuda import _view, fake_cuda
 from torchjd.autojac import jac_to_grad
 
-from .fake_cuda import _view, fake_cuda
 from .test_conformance import MIN_ROWS, TABLE
 
 ROWS = {"enumeration": 8, "interior point": 16, "matrix products": 300}

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from jd_aggregators import PCD, Lexicographic
+from tests.fake_cuda import fake_cuda
 from torchjd.autojac import jac_to_grad
-
-from .fake_cuda import fake_cuda
 
 STEPS = {
     "PCD": lambda m: PCD(),

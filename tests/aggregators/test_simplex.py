@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from jd_aggregators._simplex import project_on_device, project_on_simplex
+from tests.fake_cuda import fake_cuda
 from torchjd.testing import assert_close
 
-from .fake_cuda import fake_cuda
 from .values.histories import nearest_on_simplex
 
 WAYS = [project_on_simplex, project_on_device]

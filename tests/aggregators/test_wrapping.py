@@ -4,12 +4,11 @@ import pytest
 import torch
 
 import jd_aggregators as jd
+from tests.fake_cuda import fake_cuda
 from torchjd.aggregation import GramianWeightedAggregator, MatrixWeighting, WeightedAggregator
 from torchjd.autojac import jac_to_grad
 from torchjd.testing import assert_close
 from torchjd.testing.matrices import gaussian
-
-from .fake_cuda import fake_cuda
 
 WRAPPERS = {
     "CRMOGM": jd.CRMOGMWeighting,

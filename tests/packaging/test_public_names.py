@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-PACKAGES = ["jd_aggregators", "torchjd"]
+PACKAGES = ["jd_aggregators", "jd_amp", "jd_lightning", "torchjd"]
 TABLES = {f"jd_aggregators.{kind}" for kind in ("aggregators", "projectors", "scalarizers")}
 
 

@@ -9,6 +9,7 @@ package index, with torch as pinned for development. Run it as
 
 import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,22 @@ ORACLES = {"jd-aggregators": ["cvxpy", "scipy"]}
 
 FOLDERS = {"jd-aggregators": ["aggregators", "scalarizers"]}
 """The folders of a package's tests, where it is not one of the package's name."""
+
+DECLARED = {
+    "jd-core": {"torch", "pluggy"},
+    "jd-aggregators": {"jd-core", "torch", "numpy", "quadprog"},
+    "jd-amp": {"jd-core", "torch"},
+    "jd-lightning": {"jd-core", "jd-amp", "torch", "lightning"},
+}
+"""What each package may need: one more is a decision."""
+
+NOT_BROUGHT = {
+    "jd-core": ["lightning", "matplotlib", "jd_aggregators", "jd_amp", "jd_lightning"],
+    "jd-aggregators": ["lightning", "jd_amp", "jd_lightning"],
+    "jd-amp": ["lightning", "matplotlib", "jd_aggregators", "jd_lightning"],
+    "jd-lightning": ["matplotlib", "jd_aggregators"],
+}
+"""What must not come with a package, by any way."""
 
 NO_NUMPY = "ignore:Failed to initialize NumPy"
 """torch's own warning at its import where numpy, which the core does not need, is missing."""
@@ -86,6 +103,9 @@ def check(name, wheels, work):
     """Inspect the wheel of a package, install it alone, and run its tests; return a summary."""
     module = inspect(name, wheels[name])
     python = environment(name, wheels, work)
+    look = f"from importlib.util import find_spec as f; print(*filter(f, {NOT_BROUGHT[name]}))"
+    brought = run(python, "-c", look, cwd=work).strip()
+    expect(not brought, f"it brings {brought}")
     run(sys.executable, "-m", "pip", "--python", python, "check", cwd=work)
     run(python, *STRICT, "-c", f"import {module}", cwd=work)
     summary = [f"{wheels[name].name}, {wheels[name].stat().st_size // 1024} kB"]
@@ -118,6 +138,9 @@ def inspect(name, wheel):
             there = f"[{group}]" in text and f"{entry} = {target}" in text
             expect(there, f"the entry point {entry} is missing")
     expect(metadata["Name"] == name, f"it is called {metadata['Name']}")
+    required = metadata.get_all("Requires-Dist") or []
+    needs = {re.split(r"[^\w-]", line)[0] for line in required if "extra ==" not in line}
+    expect(needs == DECLARED[name], f"it needs {sorted(needs)}")
     return module
 
 

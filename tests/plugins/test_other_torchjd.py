@@ -6,10 +6,10 @@ REFUSAL = (
     "ImportError: `jd-core` needs the import name `torchjd` for itself, and a distribution called "
     "`torchjd` is installed beside it: `pip uninstall torchjd jd-core`, then `pip install jd-core`."
 )
+SISTERS = ["jd-aggregators", "jd-amp", "jd-lightning"]
 SISTER = (
-    "ImportError: `jd-aggregators` needs the `torchjd` of jd-core, and found that of another "
-    "distribution, which has its place: `pip uninstall torchjd jd-core`, then "
-    "`pip install jd-core`."
+    "ImportError: `{}` needs the `torchjd` of jd-core, and found that of another distribution, "
+    "which has its place: `pip uninstall torchjd jd-core`, then `pip install jd-core`."
 )
 
 
@@ -28,7 +28,8 @@ def test_the_command_line_refuses_too(python, sites):
     assert ran.stderr.strip().splitlines()[-1] == REFUSAL
 
 
-def test_a_sister_refuses_theirs_where_it_is_found_first(python):
-    ran = python("-c", "import jd_aggregators", dists=["torchjd"])
+@pytest.mark.parametrize("sister", SISTERS)
+def test_a_sister_refuses_theirs_where_it_is_found_first(python, sister):
+    ran = python("-c", f"import {sister.replace('-', '_')}", dists=["torchjd"])
     assert ran.returncode == 1
-    assert ran.stderr.strip().splitlines()[-1] == SISTER
+    assert ran.stderr.strip().splitlines()[-1] == SISTER.format(sister)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.aggregators.fake_cuda import fake_cuda
+from tests.fake_cuda import fake_cuda
 from tests.scalarizers.test_conformance import TABLE, VARIANTS
 
 M = 6
