@@ -41,7 +41,7 @@ add_module_names = False
 # Without a network there is no inventory of torch's and Python's own documentation to link to.
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|collections|typing|abc|pluggy|importlib|pathlib|lightning|matplotlib)\..*"),
-    (r"py:.*", r"(Tensor|Node|Generator|TypeVar|optional|ABC|Generic|Protocol|NewType)"),
+    (r"py:.*", r"(Tensor|Node|Generator|Figure|TypeVar|optional|ABC|Generic|Protocol|NewType)"),
     (r"py:.*", r".*\b_[A-Za-z_]+.*"),
 ]
 

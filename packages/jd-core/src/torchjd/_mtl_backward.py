@@ -50,7 +50,8 @@ def mtl_backward(
     :param losses: One loss a task, of one element each.
     :param features: What the tasks share. It tells the parameters apart, where these are not given.
         None: found from the graph, where the losses meet: a parameter that two losses or more
-        depend on is shared.
+        depend on is shared. Losses that come out of one compiled region share all of its
+        parameters.
     :param aggregator: How to combine the rows of the shared Jacobian.
     :param grad_tensors: For each loss, a cotangent of its shape and dtype; the losses may then have
         any shape.

@@ -115,11 +115,11 @@ def observed_weighting(
         gramian = stat if stat.ndim == 2 else flatten_gramian(stat)
     elif needs == "jacobian":
         compute = partial(_scaled_gramian, JacobianBlocks([stat]))
-    if isinstance(weights, Tensor):  # else whoever asked for them will refuse them
+    m = len(stat if gramian is None else gramian)
+    # Whoever asked for weights will refuse what is none, and says so better.
+    if isinstance(weights, Tensor) and weights.numel() == m:
         flat, losses = weights.reshape(-1), extra.get("losses")
-        seen = Observation(
-            m=len(flat), gramian=gramian, compute=compute, weights=flat, losses=losses
-        )
+        seen = Observation(m=m, gramian=gramian, compute=compute, weights=flat, losses=losses)
         emit(weighting, seen)
     return weights
 
@@ -134,7 +134,8 @@ def _show_update(
     """Show an update of any origin."""
     jacobian = JacobianBlocks(blocks)
     weights, gramian, scale = None, None, None
-    if len(notes) == 1:
+    # Weights of some of the rows are none of all of them.
+    if len(notes) == 1 and notes[0][1].m == jacobian.m:
         inner, seen = notes[0]
         weights = seen.weights
         losses = seen.losses if losses is None else losses

@@ -100,7 +100,8 @@ def observe(target: object, observer: Observer) -> Callable[[], None]:
 
 def is_observed(target: object) -> bool:
     """Return whether anybody observes ``target``; nobody does what is being compiled."""
-    return id(target) in OBSERVED.entries and not is_compiling()
+    # In this order: a look into the table would be guarded for each object that is compiled.
+    return not is_compiling() and id(target) in OBSERVED.entries
 
 
 def emit(target: object, observation: Observation) -> None:

@@ -132,7 +132,10 @@ def _through_features(problem: MultiTaskProblem, retain_graph: bool) -> MultiTas
         retain_graph=retain_graph,
         chunk_size=problem.chunk_size,
     )
-    finite = None if above.finite is None else above.finite & finite_rows(jacobians)
+    finite = above.finite
+    if finite is not None:
+        rows = finite_rows(jacobians)
+        finite = rows & finite.to(rows.device)  # the features may be on another device
     return MultiTaskGradients(split.shared, jacobians, above.commit_heads, finite)
 
 

@@ -37,7 +37,8 @@ def mtl_backward(
     :param losses: One loss a task, of one element each.
     :param features: What the tasks share. It tells the parameters apart, where these are not given.
         Default: found from the graph, where the losses meet: a parameter that two losses or more
-        depend on is shared, and with one loss, all are.
+        depend on is shared, and with one loss, all are. Losses that come out of one compiled
+        region share all of its parameters.
     :param tensors: Another name for ``losses``.
     :param grad_tensors: For each loss, a cotangent of its shape and dtype; the losses may then have
         any shape.

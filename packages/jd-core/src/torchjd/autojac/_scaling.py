@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torchjd.linalg._widening import wide_dtype
+
 
 class RowScaling:
     """A scale for each row: its cotangent goes in multiplied by it, and it comes out divided.
@@ -14,7 +16,9 @@ class RowScaling:
 
     def __init__(self, scales: Tensor) -> None:
         self.scales = scales.detach()
-        self._inverses = self.scales.reciprocal()
+        # In full, whatever the dtype of the scales: a row is as exact as its own dtype.
+        self._inverses = self.scales.to(wide_dtype(scales.device)).reciprocal()
+        self._of_kind: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def seed(self, output: Tensor, r: int) -> Tensor:
         """Return the scale of row ``r``, as a cotangent of an ``output`` of one element."""
@@ -27,12 +31,20 @@ class RowScaling:
 
     def write(self, target: Tensor, grad: Tensor, rows: int | slice) -> None:
         """Write what came out for one row, or for several, into ``target``, divided."""
-        factor = self._inverses[rows].to(target.device)
+        factor = self._inverses_for(target)[rows]
         torch.mul(grad, _column(factor, grad.ndim) if factor.ndim else factor, out=target)
 
     def divide(self, grad: Tensor, r: int) -> Tensor:
         """Return what came out for row ``r``, dense or sparse, divided."""
-        return grad * self._inverses[r].to(grad.device)
+        return grad * self._inverses_for(grad)[r]
+
+    def _inverses_for(self, tensor: Tensor) -> Tensor:
+        """Return what rows are multiplied by, where ``tensor`` is, and as exact as it needs."""
+        kind = tensor.device, torch.promote_types(tensor.dtype, torch.float32)
+        found = self._of_kind.get(kind)
+        if found is None:
+            found = self._of_kind[kind] = self._inverses.to(*kind)
+        return found
 
 
 @torch.no_grad()

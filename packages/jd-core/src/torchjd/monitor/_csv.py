@@ -3,6 +3,7 @@
 import csv
 import io
 import weakref
+from os import SEEK_END
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -118,8 +119,10 @@ class _Lines:
     def begin(self, names: tuple[str, ...]) -> None:
         """Write the header, or compare with the one that is there."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(columns(names, with_pairs=self.with_pairs))
-        header = text.getvalue()
+        # With both characters in the terminator, names that have either are quoted.
+        header_writer = csv.writer(text, lineterminator="\r\n")
+        header_writer.writerow(columns(names, with_pairs=self.with_pairs))
+        header = text.getvalue().removesuffix("\r\n") + "\n"
         if not self._has_lines:
             self._write(header)
             return
@@ -131,6 +134,11 @@ class _Lines:
                 f"which begins with {found.splitlines()[0][:80]!r}. Choose another file, or the "
                 "`names` and `pairs` that it was begun with."
             )
+        with self.path.open("rb") as bytes_:
+            bytes_.seek(-1, SEEK_END)
+            is_cut_off = bytes_.read() != b"\n"
+        if is_cut_off:  # by whatever ended the run before: the next line is one of its own
+            self._write("\n")
 
     def add(self, record: Record) -> None:
         """Keep a record, and write a block of them."""
