@@ -118,6 +118,23 @@ class OfUnitRows(WeightedAggregator):
         return super().forward(nn.functional.normalize(matrix, dim=1), **inputs)
 
 
+class OfSomeRows(WeightedAggregator):
+    """Has the weighted sum of some of the rows."""
+
+    def __init__(self) -> None:
+        super().__init__(InverseSquare())
+
+    def forward(self, matrix, /, **inputs):
+        return super().forward(matrix[1:], **inputs)
+
+
+class Refused(GramianWeighting):
+    """Returns one weight too many."""
+
+    def forward(self, gramian, /):
+        return gramian.new_ones(len(gramian) + 1)
+
+
 def inverse_square() -> WeightedAggregator:
     return GramianWeightedAggregator(InverseSquare())
 
@@ -134,8 +151,9 @@ AGGREGATORS = {
     "by parts": ByParts,
     "changed sum": Halved,
     "sum of other rows": OfUnitRows,
+    "sum of some rows": OfSomeRows,
 }
-WEIGHTED = set(AGGREGATORS) - {"own forward", "by parts"}
+WEIGHTED = set(AGGREGATORS) - {"own forward", "by parts", "sum of some rows"}
 
 INPUTS = {
     "losses": torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64),

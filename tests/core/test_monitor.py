@@ -29,6 +29,7 @@ from .monitored import (
     OfShape,
     OfShares,
     OfTwoBatches,
+    Refused,
     batch,
     inverse_square,
     jacobian_of,
@@ -420,6 +421,21 @@ def test_a_compiled_weighting_is_traced_whole_whoever_looks_on():
     assert torch.equal(recorder.last.weights, weights)
 
 
+def test_a_compiled_weighting_is_compiled_twice_at_most():
+    torch.compiler.reset()
+    weighting, other, gramian = InverseSquare(), inverse_square(), oracle(rows())
+    compiled = torch.compile(weighting, fullgraph=True, backend="eager")
+    with Recorder(weighting):
+        compiled(gramian)
+    compiled(gramian)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        with Recorder(other):
+            compiled(gramian)
+        with Recorder(weighting):
+            compiled(gramian)
+        compiled(gramian)
+
+
 class Sink:
     """Takes records, at once or once they are complete."""
 
@@ -470,6 +486,29 @@ def test_what_a_callback_raises_goes_through():
     with Recorder(aggregator) as recorder:  # and leaves nothing behind
         aggregator(rows())
     assert len(recorder.records) == 1
+
+
+@pytest.mark.parametrize("at", ["aggregator", "weighting"])
+def test_weights_that_are_refused_are_refused_as_ever(at):
+    aggregator = WeightedAggregator(Refused())
+    target = aggregator if at == "aggregator" else aggregator.weighting
+    refused = pytest.raises(ValueError, match=r"`Refused` must return one weight per row")
+    with Recorder(target, names=["a", "b", "c"]) as recorder, refused:
+        aggregator(rows())
+    assert recorder.records == []
+
+
+def test_a_callable_that_raises_does_not_keep_others_from_writing():
+    def refuse(record):
+        raise ArithmeticError("enough")
+
+    refuse.waits = True
+    sink, aggregator = Sink(), inverse_square()
+    recorder = Recorder(aggregator, to=[refuse, sink]).attach()
+    aggregator(rows())
+    with pytest.raises(ArithmeticError, match="enough"):
+        recorder.detach()
+    assert sink.flushed == 1
 
 
 def test_what_an_aggregator_raises_leaves_nothing_behind():

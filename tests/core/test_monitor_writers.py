@@ -151,6 +151,27 @@ def test_a_file_that_exists_is_not_touched_unless_asked(tmp_path):
     assert_says(tmp_path / "new.csv", [record(0)])
 
 
+def test_any_string_is_a_name(tmp_path):
+    names = ("a,b", "c\nd", "e\rf", "g\r\nh", 'i"j', "k/l", " ", "é", "")
+    for step in range(2):
+        with CsvWriter(tmp_path / "run.csv", append=step > 0) as writer:
+            writer(record(step, len(names), names=names))
+    assert_says(tmp_path / "run.csv", [record(step, len(names), names=names) for step in range(2)])
+
+
+def test_a_line_that_was_cut_off_stays_a_line(tmp_path):
+    path = tmp_path / "run.csv"
+    with CsvWriter(path) as writer:
+        writer(record(0))
+        writer(record(1))
+    path.write_bytes(path.read_bytes()[:-9])
+    with CsvWriter(path, append=True) as writer:
+        writer(record(2))
+    first, cut_off, last = path.read_text().splitlines()[1:]
+    assert [line.partition(",")[0] for line in (first, cut_off, last)] == ["0", "1", "2"]
+    assert first.count(",") == last.count(",")
+
+
 def test_other_objectives_are_refused(tmp_path):
     aggregator = inverse_square()
     with CsvWriter(tmp_path / "run.csv") as writer, Recorder(aggregator, to=writer) as recorder:

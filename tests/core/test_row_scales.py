@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from torchjd.autojac import backward, mtl_backward
+from torchjd.testing import assert_close
 
 from .situations import SITUATIONS
 from .test_mtl import MODELS, parameters, task_without_features
@@ -77,6 +78,22 @@ def test_losses_of_several_elements_and_grad_tensors():
     mtl_backward(losses, features, grad_tensors=seeds, row_scales=torch.tensor([8.0, 0.25]))
     assert torch.equal(trunk.jac, torch.tensor([[3.0, 6.0], [15.0, 15.0]]))
     assert torch.equal(head.grad, torch.tensor([3.0, 6.0]))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("scale_dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rows_are_as_exact_as_their_own_dtype(dtype, scale_dtype, chunk_size):
+    weight = torch.linspace(-1.0, 1.0, 5, dtype=dtype, requires_grad=True)
+    head = torch.ones(5, dtype=dtype, requires_grad=True)
+    features = weight.exp()
+    scales = torch.tensor([3.0, 0.7, 1e-3]).to(scale_dtype)
+    losses = [features.sum(), features.square().sum(), (features * head).sum()]
+    mtl_backward(losses, features, row_scales=scales, parallel_chunk_size=chunk_size)
+    x = weight.detach()
+    expected = torch.stack([x.exp(), 2 * (2 * x).exp(), x.exp()])
+    assert_close(weight.jac, expected, scale=expected.max())
+    assert_close(head.grad, x.exp(), scale=expected.max())
 
 
 class ThroughHalf(torch.autograd.Function):
@@ -151,6 +168,15 @@ def test_a_head_with_sparse_gradients_is_scaled():
     expected = torch.tensor([2.0, 0.0, 4.0, 0.0, 0.0])[:, None].expand(5, 3)
     assert torch.equal(table.grad.to_dense(), expected)
     assert finite.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("entry", [torch.inf, -torch.inf, torch.nan])
+def test_finite_rows_are_told_however_long_they_are(entry):
+    weight = torch.ones(4, requires_grad=True)
+    top = torch.finfo(torch.float32).max
+    seeds = torch.tensor([[top] * 4, [1.0, entry, -entry, 0.0], [-top, -top, top, top], [0.0] * 4])
+    finite = backward(weight * 1, jac_tensors=seeds, row_scales=torch.ones(4))
+    assert finite.tolist() == [True, False, True, True]
 
 
 def test_rows_of_no_parameters_are_finite():

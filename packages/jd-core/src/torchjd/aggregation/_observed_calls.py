@@ -115,7 +115,7 @@ def observed_weighting(
         gramian = stat if stat.ndim == 2 else flatten_gramian(stat)
     elif needs == "jacobian":
         compute = partial(_scaled_gramian, JacobianBlocks([stat]))
-    m = len(stat if gramian is None else gramian)
+    m = stat.shape[: stat.ndim // 2].numel()
     # Whoever asked for weights will refuse what is none, and says so better.
     if isinstance(weights, Tensor) and weights.numel() == m:
         flat, losses = weights.reshape(-1), extra.get("losses")

@@ -144,7 +144,8 @@ def _refuse_overlap(tasks: Sequence[Sequence[Tensor]], shared: Sequence[Tensor])
                 raise ValueError(
                     f"`tasks_params` and `shared_params` must have no parameter in common. Got "
                     f"`tasks_params[{i}][{k}]`, of shape {list(tensor.shape)}, as shared parameter "
-                    f"{shared_positions[id(tensor)]} too. What the features depend on is shared."
+                    f"{shared_positions[id(tensor)]} too. What the features depend on is shared, "
+                    "and, without `features`, what two losses depend on."
                 )
 
 

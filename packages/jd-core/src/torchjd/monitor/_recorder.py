@@ -37,7 +37,8 @@ class Recorder:
     :param target: What is looked at: an aggregator, whose steps are those of ``torchjd.backward``,
         ``jac_to_grad`` and calls; a weighting, whose steps are its calls; or a
         :class:`torchjd.autogram.Engine`, whose steps are ``backward`` and ``compute_gramian``. It
-        is not kept alive, unless by what ``to`` names. A weighting inside a compiled function does not show its calls.
+        is not kept alive, unless what ``to`` names does so while the recorder is attached. A
+        weighting inside a compiled function does not show its calls.
     :param names: The names of the objectives. Default: ``"0"``, ``"1"`` and so on.
     :param every: Record the steps 0, n, 2n, ... Default: every step in which the Gramian is
         computed anyway, or there is none; and where it has to be computed for the recorder, as for
