@@ -2,7 +2,8 @@
 
 The data are 392 cars (Auto MPG, shipped with mlxtend): from the rest of what is known of a car, one
 network predicts its mileage and its acceleration. The training step returns both losses by
-``objectives``; the Trainer accumulates, clips, schedules and shows the progress, as for one loss.
+``objectives``; the Trainer accumulates, clips, schedules and shows the progress, as for one loss. A
+callback adds to the progress bar how often the two gradients conflict.
 
     python examples/lightning_automatic.py
 """
@@ -20,7 +21,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from jd_lightning import JDModule
+from jd_lightning import ConflictMonitor, JDModule
 from torchjd.aggregation import UPGrad
 
 
@@ -83,7 +84,10 @@ def main() -> None:
         max_epochs=20,
         accumulate_grad_batches=2,
         gradient_clip_val=1.0,
-        callbacks=[TQDMProgressBar(refresh_rate=4)],
+        callbacks=[
+            TQDMProgressBar(refresh_rate=4),
+            ConflictMonitor(heatmap_every_n_epochs=None),
+        ],
         enable_checkpointing=False,
         enable_model_summary=False,
         logger=False,

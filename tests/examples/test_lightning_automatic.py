@@ -13,5 +13,8 @@ def test_lowers_both_losses(run_example):
 def test_shows_its_progress(run_example):
     output, _ = run_example("lightning_automatic")
 
-    shown = re.findall(r"Epoch 19: 100%.*mileage=([\d.]+), acceleration=([\d.]+)", output)
+    shown = re.findall(
+        r"Epoch 19: 100%.*mileage=([\d.]+), acceleration=([\d.]+), jd/conflict_rate=([\d.]+)",
+        output,
+    )
     assert len(shown) >= 1
