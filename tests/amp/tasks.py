@@ -59,6 +59,13 @@ def jacobian(**settings):
 SCALERS = {"stock": stock, "jacobian": jacobian}
 
 
+def in_use(scaler, device="cpu"):
+    """Return ``scaler`` after it has scaled something, for tests that write what it had scaled."""
+    if type(scaler) is torch.amp.GradScaler:
+        scaler.scale(torch.ones((), device=device))
+    return scaler
+
+
 def differentiate(scaler, losses, features=None):
     """Call ``mtl_backward``, the way that belongs to the scaler, or to None."""
     if isinstance(scaler, jd_amp.JacobianScaler):

@@ -12,7 +12,7 @@ from torchjd.autojac import backward, jac_to_grad
 from torchjd.testing import assert_close
 
 from .methods import OWN, Averaging, Shrinking, Total, Trimmed
-from .tasks import SCALERS, stock
+from .tasks import SCALERS, in_use, stock
 
 INPUTS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 
@@ -124,17 +124,19 @@ def test_a_jac_that_is_kept_is_as_it_was():
 def test_a_jac_that_cannot_be_written_to():
     parameter = nn.Parameter(torch.zeros(3))
     parameter.jac = torch.tensor([2048.0]).expand(2, 3)
-    jd_amp.jac_to_grad([parameter], Total(), scaler=stock(), retain_jac=True)
+    jd_amp.jac_to_grad([parameter], Total(), scaler=in_use(stock()), retain_jac=True)
     assert parameter.grad.tolist() == [4096.0] * 3
     assert parameter.jac.stride() == (0, 0)
     assert parameter.jac.tolist() == [[2048.0] * 3] * 2
 
 
-def test_a_jac_that_two_parameters_share_is_not_divided_twice():
-    params = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))]
-    params[0].jac = params[1].jac = torch.full((2, 3), 2048.0)
-    jd_amp.jac_to_grad(params, Total(), scaler=stock(), retain_jac=True)
-    assert [parameter.grad.tolist() for parameter in params] == [[4096.0] * 3] * 2
+@pytest.mark.parametrize("shape", [(3,), (1, 3)], ids=["tensor", "elements"])
+def test_a_jac_that_two_parameters_share_is_not_divided_twice(shape):
+    params = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(shape))]
+    params[0].jac = torch.full((2, 3), 2048.0)
+    params[1].jac = params[0].jac if shape == (3,) else params[0].jac.view(2, *shape)
+    jd_amp.jac_to_grad(params, Total(), scaler=in_use(stock()), retain_jac=True)
+    assert [parameter.grad.flatten().tolist() for parameter in params] == [[4096.0] * 3] * 2
     assert bool((params[0].jac == 2048.0).all())
 
 
@@ -185,7 +187,7 @@ def test_float16_is_refused_by_name():
     for parameter in params:
         parameter.jac = torch.ones(2, *parameter.shape, dtype=parameter.dtype)
     with pytest.raises(TypeError, match=r"params\[1\], of shape \[3\].*Keep parameters in float32"):
-        jd_amp.jac_to_grad(params, Total(), scaler=stock())
+        jd_amp.jac_to_grad(params, Total(), scaler=in_use(stock()))
     assert bool((params[0].jac == 1).all())
 
 
@@ -203,12 +205,35 @@ def test_what_is_not_finite_reaches_grad_and_not_the_aggregator(
     params[1].grad = torch.ones_like(params[1])
     before = params[1].grad
     state = {name: tensor.clone() for name, tensor in aggregator.state_dict().items()}
-    weights = jd_amp.jac_to_grad(params, aggregator, scaler=scaler(), retain_jac=retain_jac)
+    scaler = in_use(scaler())
+    weights = jd_amp.jac_to_grad(params, aggregator, scaler=scaler, retain_jac=retain_jac)
     assert weights is None
     assert params[1].grad is before
     assert all(bool(parameter.grad.isnan().all()) for parameter in params)
     assert all(hasattr(parameter, "jac") == retain_jac for parameter in params)
     assert all(torch.equal(state[name], t) for name, t in aggregator.state_dict().items())
+
+
+@pytest.mark.parametrize("scaler", [*SCALERS.values(), lambda: None], ids=[*SCALERS, "none"])
+def test_a_loss_that_is_not_finite_reaches_only_who_does_not_read_it(scaler, monkeypatch):
+    losses, scaler = torch.tensor([1.0, torch.inf]), in_use(scaler())
+    for needs_losses in (True, False):
+        model, aggregator = net(), Averaging()
+        monkeypatch.setattr(Averaging, "needs_losses", needs_losses)
+        scaled_jacobians(model, stock(init_scale=1.0))
+        jd_amp.jac_to_grad(model.parameters(), aggregator, scaler=scaler, losses=iter(losses))
+        assert aggregator.calls == (0 if needs_losses else 1)
+        assert all(bool(grad.isnan().all()) == needs_losses for grad in grads(model))
+
+
+def test_a_stock_scaler_that_has_scaled_nothing_is_refused():
+    model, scaler = net(), stock()
+    backward(losses_of(model))  # and not `scaler.scale(losses_of(model))`
+    with pytest.raises(RuntimeError, match=r"must have scaled the losses.*`scaler\.scale"):
+        jd_amp.jac_to_grad(model.parameters(), Total(), scaler=scaler)
+    assert grads(model) == [None] * 4
+    with pytest.raises(AssertionError, match="_scale is None"):  # as without this library
+        scaler.step(torch.optim.SGD(model.parameters()))
 
 
 def test_a_parameter_twice_is_refused_where_nothing_is_finite_too():
@@ -230,7 +255,7 @@ def test_parameters_without_elements_are_no_obstacle():
     params = [nn.Parameter(torch.zeros(0)), nn.Parameter(torch.zeros(2))]
     for parameter in params:
         parameter.jac = torch.ones(3, *parameter.shape)
-    jd_amp.jac_to_grad(params, Total(), scaler=stock(init_scale=2.0))
+    jd_amp.jac_to_grad(params, Total(), scaler=in_use(stock(init_scale=2.0)))
     assert params[1].grad.tolist() == [3.0, 3.0]
 
 

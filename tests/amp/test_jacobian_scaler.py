@@ -151,6 +151,26 @@ def test_growth_counts_for_each_objective_by_itself():
     assert run(scaler, vector(), ()) == [4 * 4096.0, 4 * 4096.0, 2048.0]
 
 
+@pytest.mark.parametrize("interval", [1, 2, 3])
+def test_the_scale_of_one_objective_moves_as_that_of_a_stock_scaler(interval):
+    bad = torch.rand(30, generator=torch.Generator().manual_seed(0)) < 0.25
+    scaler, other = jacobian(growth_interval=interval), stock(growth_interval=interval)
+    x, y = vector(), vector()
+    optimizer = SGD([y], lr=0.0)
+    found, expected = [], []
+    for factor in torch.where(bad, torch.inf, 1.0):
+        x.jac, y.grad = None, None
+        scaler.backward([x.sum() * factor])
+        scaler.update()
+        found.append(scaler.get_scale())
+        other.scale(y.sum() * factor).backward()
+        other.step(optimizer)
+        other.update()
+        expected.append(other.get_scale())
+    assert found == expected
+    assert len(set(found)) > 2  # up and down
+
+
 def test_scales_stay_where_they_and_their_reciprocals_are_exact():
     up = jacobian(growth_interval=1, growth_factor=2.0**40)
     down = jacobian(backoff_factor=2.0**-40)
@@ -163,6 +183,13 @@ def test_scales_stay_where_they_and_their_reciprocals_are_exact():
         down.update()
     assert up.scales().tolist() == [2.0**126] * 3
     assert down.scales().tolist() == [2.0**-126, 1024.0, 1024.0]
+
+
+def test_an_interval_that_has_passed_by_the_time_it_is_set():
+    scaler = jacobian()
+    run(scaler, vector(), (), (), ())
+    scaler.set_growth_interval(2)
+    assert run(scaler, vector(), (), ()) == [2048.0] * 3
 
 
 def test_growth_does_not_lower_a_scale_that_was_set_higher():
@@ -246,6 +273,16 @@ def test_a_step_is_skipped_whatever_its_gradients_are_like(grad, unscale):
         scaler.unscale_(optimizer)
     scaler.step(optimizer)
     assert other.tolist() == [1.0, 2.0]
+
+
+def test_the_smallest_scale_is_no_sign_of_a_skip_and_overflowed_is():
+    x, scaler = vector(), jacobian()
+    run(scaler, x, (0,))
+    before = scaler.get_scale()
+    pass_over(scaler, x, 1)
+    assert bool(scaler.overflowed().any())
+    scaler.update()
+    assert scaler.get_scale() == before == 512.0
 
 
 def test_what_is_not_finite_for_another_reason_is_skipped_too():
@@ -453,6 +490,11 @@ def test_a_checkpoint_of_other_objectives_is_refused_at_use():
     x = vector()
     with pytest.raises(ValueError, match="must be the 3 objectives that this scaler has a scale"):
         scaler.backward([x.sum()] * 2)
+
+
+def test_the_checkpoint_of_a_scale_that_collapsed_is_refused():
+    with pytest.raises(ValueError, match=r"`state_dict\['scale'\]` must be positive.*Got 0\.0"):
+        jacobian().load_state_dict({**stock().state_dict(), "scale": 0.0})
 
 
 def test_an_empty_checkpoint_is_refused():

@@ -14,6 +14,7 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 from torchjd.testing import assert_close
 
 from .methods import OfLosses, Shrinking, Total, Trimmed
+from .tasks import in_use
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -30,13 +31,14 @@ def params_with_jac(device, shapes=((4, 3), (5,)), m=3):
     return params
 
 
-def enabled(kind):
-    """Return a scaler for any device that is not disabled for want of a GPU."""
-    return {
+def enabled(kind, device="cpu"):
+    """Return a scaler for any device, in use, that is not disabled for want of a GPU."""
+    scaler = {
         "stock": lambda: torch.amp.GradScaler("cpu"),
         "jacobian": lambda: jd_amp.JacobianScaler("cpu"),
         "none": lambda: None,
     }[kind]()
+    return in_use(scaler, device)
 
 
 @pytest.mark.parametrize("retain_jac", [False, True])
@@ -48,7 +50,7 @@ def test_aggregation_reads_nothing_on_the_host(name, kind, retain_jac):
         params[0].grad = torch.ones(4, 3, device="cuda")
         aggregator = AGGREGATORS[name]()
         weights = jd_amp.jac_to_grad(
-            params, aggregator, scaler=enabled(kind), retain_jac=retain_jac
+            params, aggregator, scaler=enabled(kind, "cuda"), retain_jac=retain_jac
         )
         assert weights is None or weights.device.type == "cuda"
         assert all(parameter.grad.device.type == "cuda" for parameter in params)
@@ -58,7 +60,7 @@ def test_aggregation_reads_nothing_on_the_host(name, kind, retain_jac):
 @pytest.mark.parametrize("weighting", [Shrinking, OfLosses])
 def test_weighting_reads_nothing_on_the_host(weighting):
     with fake_cuda():
-        unscaled = jd_amp.UnscaledWeighting(weighting(), enabled("stock"))
+        unscaled = jd_amp.UnscaledWeighting(weighting(), enabled("stock", "cuda"))
         losses = torch.ones(3, device="cuda")
         weights = unscaled(torch.ones(3, 3, device="cuda"), losses=losses)
         assert weights.device.type == "cuda"
@@ -73,7 +75,7 @@ def test_the_update_of_the_scales_reads_nothing_on_the_host():
         scaler._passes += 1
         parameter = nn.Parameter(torch.ones(2, device="cuda"))
         parameter.grad = torch.ones(2, device="cuda")
-        assert scaler._poison(Adam([parameter]))
+        scaler.unscale_(Adam([parameter]))
         scaler.update()
         assert scaler.scales().device.type == "cuda"
 

@@ -15,7 +15,7 @@ from torchjd.linalg import flatten_gramian
 from torchjd.testing import assert_close
 
 from .methods import OfLosses, Shrinking
-from .tasks import stock
+from .tasks import in_use, stock
 
 INPUTS = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -113,7 +113,7 @@ def test_weights_and_gradients_are_those_without_a_scaler(name, scaler):
 
 def test_a_scale_whose_square_is_beyond_float32():
     gramian = torch.tensor([[1.0, 0.5], [0.5, 2.0]]) * 2.0**-10
-    scaler = stock(init_scale=2.0**65)
+    scaler = in_use(stock(init_scale=2.0**65))
     weights = UnscaledWeighting(Shrinking(), scaler)(gramian.double().mul(2.0**130).float())
     assert torch.equal(weights, Shrinking()(gramian))
 
@@ -137,9 +137,16 @@ def test_a_gramian_that_is_not_finite_is_skipped(several):
 
 
 def test_losses_that_are_not_finite_give_no_weights():
-    weighting = UnscaledWeighting(OfLosses(), stock())
+    weighting = UnscaledWeighting(OfLosses(), in_use(stock()))
     weights = weighting(torch.eye(2), losses=torch.tensor([1.0, torch.inf]))
     assert bool(weights.isnan().all())
+
+
+def test_a_stock_scaler_that_has_scaled_nothing_is_refused():
+    net = model()
+    weighting = UnscaledWeighting(Shrinking(), stock())
+    with pytest.raises(RuntimeError, match="must have scaled the losses"):
+        Engine(net).backward(losses_of(net, False), weighting)
 
 
 def test_it_needs_what_the_wrapped_weighting_needs():
@@ -151,7 +158,7 @@ def test_it_needs_what_the_wrapped_weighting_needs():
 
 
 def test_what_the_wrapped_weighting_remembers_is_saved_and_forgotten_with_it():
-    weighting = UnscaledWeighting(Remembering(), stock())
+    weighting = UnscaledWeighting(Remembering(), in_use(stock()))
     weighting(torch.eye(2))
     state = copy.deepcopy(weighting.state_dict())
     assert [float(value) for value in state.values()] == [1.0]

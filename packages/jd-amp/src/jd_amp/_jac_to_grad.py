@@ -31,10 +31,11 @@ def jac_to_grad(
 
     With :math:`S` the scale, the ``.jac`` hold :math:`S J`. The aggregator sees the true
     :math:`J`, since most methods depend on its length, and what is added to ``.grad`` is
-    :math:`S \mathcal{A}(J)`: what ``scaler.unscale_`` and ``scaler.step`` expect. Where J is not
-    finite, ``.grad`` becomes NaN all over, so that the step is skipped whatever the aggregator
-    makes of infinities, and one that remembers does not remember them: on the CPU it is not called.
-    On other devices nothing is read on the host; it is called on NaN, and its result is masked.
+    :math:`S \mathcal{A}(J)`: what ``scaler.unscale_`` and ``scaler.step`` expect. Where J, or a
+    loss that the aggregator reads, is not finite, ``.grad`` becomes NaN all over, so that the step
+    is skipped whatever the aggregator makes of infinities, and one that remembers does not remember
+    them: on the CPU it is not called. On other devices nothing is read on the host; it is called on
+    a Jacobian of NaN, and its result is masked.
 
     A :class:`JacobianScaler` leaves ``.jac`` unscaled, and without a scaler it always is: then
     :math:`S = 1`.
@@ -50,13 +51,14 @@ def jac_to_grad(
         what ``scaler.scale`` makes of them.
     :param cross_gramian: The Gramian across two batches, for aggregators that need it; of Jacobians
         that are not scaled.
-    :returns: The weights, of shape ``[m]``, if the aggregator has them: NaN where J is not finite;
+    :returns: The weights, of shape ``[m]``, if the aggregator has them: NaN where ``.grad`` is;
         on the CPU, None there.
     :raises TypeError: If ``scaler`` is none; if a ``.jac`` is of float16 with a stock scaler; or as
         for :func:`torchjd.autojac.jac_to_grad`.
     :raises ValueError: As for :func:`torchjd.autojac.jac_to_grad`.
-    :raises RuntimeError: As for :func:`torchjd.autojac.jac_to_grad`. Whatever is raised, ``.grad``
-        is as before, and so is ``.jac``, up to the rounding of a scale that is no power of two.
+    :raises RuntimeError: As for :func:`torchjd.autojac.jac_to_grad`; or if a stock ``scaler`` has
+        not scaled anything. Whatever is raised, ``.grad`` is as before, and so is ``.jac``, up to
+        the rounding of a scale that is no power of two.
 
     >>> import torch, jd_amp
     >>> from torchjd.aggregation import UPGrad
@@ -70,7 +72,7 @@ def jac_to_grad(
     tensor([1536., 1024.])
     """
     check_scaler(scaler, optional=True)
-    given = listed(params)
+    given, losses = listed(params), listed(losses)
     targets = _usable(given)
     if targets is None or not isinstance(aggregator, Aggregator):
         # Something is wrong with the arguments, and this says what.
@@ -81,7 +83,8 @@ def jac_to_grad(
     scales = {p.device: scale_on(scaler, p.device) for p in targets}
     if scales[device] is not None:
         _refuse_float16(targets)
-    finite = _is_finite(targets, scales[device], scaler, device)
+    read = tensors_of(losses) if aggregator.needs_losses else []
+    finite = _is_finite(targets, read, scales[device], scaler, device)
     mask = None if is_on_host(targets) else finite
     if mask is None and not finite:
         fill_with_nan(targets)
@@ -121,12 +124,13 @@ def _refuse_float16(params: Sequence[Tensor]) -> None:
 
 def _is_finite(
     params: Sequence[Tensor],
+    losses: Sequence[Tensor],
     scale: Tensor | None,
     scaler: GradScaler | None,
     device: torch.device,
 ) -> Tensor:
-    """Return whether the Jacobian is finite, and nothing else has to be skipped."""
-    flags = [all_finite([jacobian_of(param) for param in params], device)]
+    """Return whether what the aggregator reads is finite, and nothing else has to be skipped."""
+    flags = [all_finite([*(jacobian_of(param) for param in params), *losses], device)]
     if scale is not None:
         # One that has gone out of range leaves nothing that is finite.
         flags.append(torch.isfinite(scale) & torch.isfinite(scale.reciprocal()))

@@ -67,9 +67,9 @@ class JacobianScaler(GradScaler):
         self._device_type = device
         self._objectives = ObjectiveScales(init_scale)
         # How many passes there have been since the last update; for each optimizer that has been
-        # unscaled since then, how many there had been; and whether a loss was handed to `scale`.
+        # looked at since then, how many there had been; and whether a loss was handed to `scale`.
         self._passes = 0
-        self._unscaled_after: dict[int, int] = {}
+        self._looked_after: dict[int, int] = {}
         self._scaled_plainly = False
         self._warned = False
 
@@ -166,8 +166,7 @@ class JacobianScaler(GradScaler):
         """
         if self.is_enabled():
             self._require_use("unscale_")
-            # Without a gradient that says so, `step` has to look.
-            self._unscaled_after[id(optimizer)] = self._passes if self._poison(optimizer) else -1
+            self._look_at(optimizer)
         super().unscale_(optimizer)
 
     def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> float | None:
@@ -182,12 +181,12 @@ class JacobianScaler(GradScaler):
         if not self.is_enabled():
             return super().step(optimizer, *args, **kwargs)
         self._require_use("step")
-        passes = self._unscaled_after.get(id(optimizer))
-        if passes is None:
-            if not self._poison(optimizer) and self._has_overflowed():
+        if id(optimizer) not in self._looked_after:
+            self._look_at(optimizer)
+        if self._looked_after[id(optimizer)] != self._passes:
+            found = self._objectives.any_overflowed()
+            if found is not None and found:
                 return None
-        elif passes != self._passes and self._has_overflowed():
-            return None  # in a pass after `unscale_` had looked
         return super().step(optimizer, *args, **kwargs)
 
     def update(self, new_scale: float | Tensor | None = None) -> None:
@@ -211,10 +210,15 @@ class JacobianScaler(GradScaler):
         self._hold_at_one()
         super().update(1.0)
         self._passes, self._scaled_plainly = 0, False
-        self._unscaled_after.clear()
+        self._looked_after.clear()
 
     def get_scale(self) -> float:
-        """Return the smallest of the scales, 1 if nothing is scaled; it is read on the host."""
+        """Return the smallest of the scales, 1 if nothing is scaled; it is read on the host.
+
+        Nothing is to be divided by it, since ``scale`` multiplies by 1. And it is no sign that a
+        step was skipped: it does not fall where another objective overflowed. Ask
+        ``scaler.overflowed().any()``, before ``update``.
+        """
         return self._objectives.smallest() if self.is_enabled() else 1.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -235,6 +239,7 @@ class JacobianScaler(GradScaler):
 
         :param state_dict: What ``state_dict`` of either returned.
         :raises RuntimeError: If it is empty, as that of a scaler that is not enabled.
+        :raises ValueError: If the scale of a stock one has gone down to zero.
         """
         if not self.is_enabled():
             return
@@ -270,17 +275,15 @@ class JacobianScaler(GradScaler):
             self._objectives.record(scales, finite)
             self._passes += 1
 
-    def _poison(self, optimizer: Optimizer) -> bool:
-        """Make a gradient NaN if an objective has overflowed; return whether there was one for it.
+    def _look_at(self, optimizer: Optimizer) -> None:
+        """Make a gradient NaN if an objective has overflowed.
 
         The base class then finds it and skips, without a look at it on the host by this one.
         """
-        found = self.overflowed()
-        return found is None or poison(optimizer, found.any())
-
-    def _has_overflowed(self) -> bool:
-        found = self.overflowed()
-        return found is not None and bool(found.any())
+        found = self._objectives.any_overflowed()
+        told = found is None or poison(optimizer, found)
+        # Where no gradient could tell, and after later passes, `step` has to look.
+        self._looked_after[id(optimizer)] = self._passes if told else -1
 
     def _hold_at_one(self) -> None:
         """Let the base class make its scale, of 1, as it does when it first scales something."""

@@ -68,7 +68,7 @@ class ObjectiveScales:
         if self.values is None or self._trackers is None or self.overflowed is None:
             return
         trackers = torch.where(self.overflowed, 0, self._trackers.to(self.values.device) + 1)
-        grow = trackers == growth_interval
+        grow = trackers >= growth_interval  # which may have been set to less than there were
         grown = (self.values * growth_factor).clamp(max=_HIGHEST)
         # What was set higher stays as it is.
         values = torch.where(grow, torch.maximum(grown, self.values), self.values)
@@ -110,8 +110,10 @@ class ObjectiveScales:
         """Go on from ``state``: that of :meth:`state`, or of a stock scaler.
 
         The scale of the latter becomes that of every objective, however many there are going to be.
+
+        :raises ValueError: If it is not positive and finite, as when training has collapsed.
         """
-        self.initial = float(state["scale"])
+        self.initial = float(_checked(state["scale"], "state_dict['scale']"))
         self.initial_tracker = int(state["_growth_tracker"])
         scales, trackers = state.get("scales"), state.get("growth_trackers")
         self.values = None if scales is None else torch.tensor(scales, dtype=torch.float32)

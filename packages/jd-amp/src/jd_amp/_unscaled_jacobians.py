@@ -30,21 +30,23 @@ def unscaled(
     :param keep: Whether the scale is wanted back in any case.
     """
     replaced: list[tuple[Tensor, Tensor]] = []
-    divided: dict[int, tuple[Tensor, Tensor | None]] = {}
+    divided: dict[tuple[object, ...], tuple[Tensor, Tensor | None]] = {}
     again = True
     try:
         for param in params:
             jacobian, scale = jacobian_of(param), scales[param.device]
             divisor = masked(scale, finite, param.device)
-            # The same tensor may, by mistake, be that of two parameters.
-            if divisor is None or id(jacobian) in divided:
+            if divisor is None:
                 continue
-            if is_writable(jacobian):
-                jacobian.div_(divisor)
-                divided[id(jacobian)] = jacobian, scale
-            else:
+            if not is_writable(jacobian):
                 param.jac = jacobian.detach() / divisor  # type: ignore[attr-defined]
                 replaced.append((param, jacobian))
+                continue
+            # The same elements may, by mistake, be the Jacobians of two parameters.
+            place = jacobian.untyped_storage(), jacobian.storage_offset(), jacobian.numel()
+            if place not in divided:
+                jacobian.div_(divisor)
+                divided[place] = jacobian, scale
         yield
         again = keep
     finally:
