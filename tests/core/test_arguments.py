@@ -135,7 +135,7 @@ CALLS = [
     ("no features", lambda: mtl_backward(losses(), ()), ValueError, "`features` must contain at l"),
     (
         "nothing shared",
-        lambda: mtl_backward([W.sum(), V.sum()]),
+        lambda: torchjd.mtl_backward([W.sum(), V.sum()], None, A),
         ValueError,
         "`losses` must meet in at least one parameter.*Got 2 of which no two do",
     ),

@@ -9,7 +9,7 @@ from torchjd.autojac import backward, mtl_backward
 from torchjd.testing import assert_close
 
 from .situations import SITUATIONS
-from .test_mtl import MODELS, parameters, task_without_features
+from .test_mtl import MODELS, parameters
 
 
 def powers_of_two(m):
@@ -33,16 +33,10 @@ def test_scales_leave_no_trace(situation, chunk_size):
         assert not hasattr(one, "jac") or torch.equal(one.jac, other.jac)
 
 
-# Without features the parameters are found, and one of the models has none that its tasks share.
-TASKS = [(model, True) for model in MODELS]
-TASKS += [(model, False) for model in MODELS if model is not task_without_features]
-
-
+@pytest.mark.parametrize("given", [True, False], ids=["given", "found"])
 @pytest.mark.parametrize("chunk_size", [None, 1, 2])
-@pytest.mark.parametrize(
-    ("model", "given"), TASKS, ids=[f"{m.__name__}-{'given' if g else 'found'}" for m, g in TASKS]
-)
-def test_scales_leave_no_trace_in_tasks(model, given, chunk_size):
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_scales_leave_no_trace_in_tasks(model, chunk_size, given):
     shapes = [*MODELS[model][0], *MODELS[model][1]]
     plain, scaled = parameters(shapes), parameters(shapes)
     found = []

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
@@ -25,6 +25,7 @@ from .nets import (
     loader,
     min_norm,
     sgd,
+    weights,
 )
 
 step_lr = partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.5)
@@ -230,3 +231,48 @@ def test_as_one_of_several_bases(trainer):
 
     assert_same(net.net, by_hand(TwoTasks(), batches()))
     assert net.started == [0, 1, 2, 3, 4, 5]
+
+
+class Looking(Callback):
+    """Looks at the gradients after each backward pass, and before each step."""
+
+    def __init__(self):
+        self.after_backward, self.before_step = [], []
+
+    def on_after_backward(self, trainer, pl_module):
+        self.after_backward.append([p.grad for p in pl_module.parameters()])
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.before_step.append([p.grad for p in pl_module.parameters()])
+
+
+def test_hooks_after_the_last_backward_pass_find_the_gradient_of_the_step(trainer):
+    looking = Looking()
+    trainer(callbacks=[looking], accumulate_grad_batches=2).fit(TwoTasks(), loader())
+
+    assert len(looking.before_step) == 3
+    for found, expected in zip(looking.after_backward[1::2], looking.before_step, strict=True):
+        assert all(grad is not None for grad in expected)
+        assert all(a is b for a, b in zip(found, expected, strict=True))
+
+
+class Mending(Callback):
+    """Removes what is not finite from the gradients, after the backward pass."""
+
+    def on_after_backward(self, trainer, pl_module):
+        for parameter in pl_module.parameters():
+            parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
+
+
+class Broken(TwoTasks):
+    """The first loss of each batch is not finite."""
+
+    def training_step(self, batch, batch_idx):
+        (first, second), _ = self.losses(batch)
+        return self.objectives([first * float("nan"), second])
+
+
+def test_hooks_after_the_backward_pass_may_change_the_gradient(trainer):
+    net = Broken(even)
+    trainer(callbacks=[Mending()]).fit(net, loader())
+    assert all(parameter.isfinite().all() for parameter in weights(net))

@@ -189,3 +189,16 @@ def test_samples_and_objectives_alternate(trainer):
 
     assert largest_difference(net, Samples()) > 1e-2
     assert net.objective_names == ("0", "1")
+
+
+def test_what_no_optimizer_steps_has_no_say(trainer):
+    """A layer that is left out of `configure_optimizers` is as good as frozen."""
+    nets = Samples(InverseNorm), Samples(InverseNorm)
+    for net in nets:
+        kept = [*net.trunk[2].parameters(), *net.heads.parameters()]
+        net.configure_optimizers = lambda net=net, kept=kept: net.make_optimizer(kept)
+    nets[1].trunk[0].requires_grad_(False)
+    for net in nets:
+        trainer().fit(net, loader())
+    assert_same(*nets)
+    assert torch.equal(nets[0].trunk[0].weight, TwoTasks().trunk[0].weight)

@@ -7,7 +7,7 @@ from torch import nn
 
 from jd_lightning import JDModule
 
-from .nets import MinNorm, TwoTasks, batches, loader, min_norm
+from .nets import MinNorm, TwoTasks, assert_same, batches, loader, min_norm
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
@@ -114,6 +114,24 @@ def test_in_validation_it_is_a_number(trainer, inference_mode):
     expected = [sum(net.losses(batch)[0]).detach() / 2 for batch in batches(count=2)]
     torch.testing.assert_close(torch.stack(net.seen), torch.stack(expected))
     assert not any(value.requires_grad for value in net.seen)
+
+
+class Evaluating(TwoTasks):
+    """Evaluates its objectives before it descends them."""
+
+    def training_step(self, batch, batch_idx):
+        with torch.no_grad():
+            before = super().training_step(batch, batch_idx)
+        loss = super().training_step(batch, batch_idx)
+        assert torch.equal(before, loss)
+        return loss
+
+
+def test_without_gradients_it_is_a_number(trainer):
+    net, expected = Evaluating(), TwoTasks()
+    trainer().fit(net, loader())
+    trainer().fit(expected, loader())
+    assert_same(net, expected)
 
 
 def test_a_training_step_can_be_called_without_a_trainer():

@@ -268,28 +268,28 @@ class Separate(TwoTasks):
         return [a, b], None
 
 
-def test_tasks_without_a_common_parameter_are_refused(trainer):
-    with pytest.raises(ValueError, match="`losses` must meet in at least one parameter"):
-        trainer().fit(Separate(), loader())
-
-
-class InputsAlone(TwoTasks):
+class SameInput(Separate):
     """All that the losses have in common is their input, which is trained by nobody."""
 
-    def __init__(self):
-        super().__init__()
-        self.other_trunk = nn.Linear(3, 4)
-
     def losses(self, batch):
-        inputs, *targets = batch
-        inputs = inputs.clone().requires_grad_()
-        trunks = (self.trunk, self.other_trunk)
-        outputs = [h(t(inputs)) for h, t in zip(self.heads, trunks, strict=True)]
-        return [(o - t).square().mean() for o, t in zip(outputs, targets, strict=True)], None
+        return super().losses([batch[0].clone().requires_grad_(), *batch[1:]])
 
 
-def test_inputs_that_require_grad_are_no_parameters(trainer):
-    net, other = InputsAlone(), InputsAlone()
+class FrozenTrunk(TwoTasks):
+    """A trunk that is trained later, as Lightning's finetuning callbacks do it."""
+
+    def __init__(self, features=False):
+        super().__init__(features=features)
+        self.trunk.requires_grad_(False)
+
+
+def features_of_a_frozen_trunk():
+    return FrozenTrunk(features=True)
+
+
+@pytest.mark.parametrize("module", [Separate, SameInput, FrozenTrunk, features_of_a_frozen_trunk])
+def test_what_is_not_shared_gets_the_gradient_of_its_loss(trainer, module):
+    net, other = module(), module()
     trainer().fit(net, loader())
 
     optimizer = other.make_optimizer(other.parameters())
@@ -298,6 +298,20 @@ def test_inputs_that_require_grad_are_no_parameters(trainer):
         sum(other.losses(batch)[0]).backward()
         optimizer.step()
     assert_same(net, other)
+
+
+def test_what_no_optimizer_steps_has_no_say(trainer):
+    """A layer that is left out of `configure_optimizers` is as good as frozen."""
+    nets = TwoTasks(), TwoTasks()
+    for net in nets:
+        kept = [*net.trunk[2].parameters(), *net.heads.parameters()]
+        net.configure_optimizers = lambda net=net, kept=kept: net.make_optimizer(kept)
+    nets[1].trunk[0].requires_grad_(False)
+    for net in nets:
+        trainer().fit(net, loader())
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert not hasattr(one, "jac")
 
 
 class Tied(TwoTasks):

@@ -94,6 +94,11 @@ def mtl_backward(
     problem = check_problem(
         losses, features, grad_tensors, tasks_params, shared_params, parallel_chunk_size
     )
+    if not problem.split.shared:
+        raise ValueError(
+            "`losses` must meet in at least one parameter, whose gradients are aggregated. Got "
+            f"{len(problem.losses)} of which no two do. Call `.backward()` on their sum."
+        )
     given: Inputs = {
         "losses": _values(problem) if aggregator.needs_losses else None,
         "cross_gramian": cross_gramian,

@@ -1,7 +1,7 @@
 """From the results of `objectives` to `.grad`, within the hooks of Lightning."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,6 +72,8 @@ class Descent:
             if self._module.automatic_optimization:
                 self._refuse_unwrapped_step()
                 self._add_to_window(*found, retain_graph)
+                if self._in_closure:  # a step follows; hooks before it read `.grad`
+                    self._aggregate_window()
             else:
                 self._aggregate_at_once(*found, retain_graph)
         return True
@@ -79,10 +81,11 @@ class Descent:
     def wrap(
         self, optimizer: Optimizer | LightningOptimizer, closure: Callable[[], Any] | None
     ) -> Callable[[], Any]:
-        """Return ``closure``, followed by the aggregation.
+        """Return ``closure``, with the aggregation.
 
-        That is after the last backward pass, and before the gradients are unscaled and clipped. An
-        optimizer may call it several times.
+        That is at the end of the backward pass of the last micro-batch, so that
+        ``on_after_backward`` finds ``.grad`` as in Lightning; or after that micro-batch, if it has
+        no objectives. An optimizer may call it several times.
         """
 
         def wrapped() -> Any:
@@ -102,7 +105,7 @@ class Descent:
     def clear(self) -> None:
         """Forget what has accumulated."""
         self._window = None
-        drop_jacobians(self._trained())
+        drop_jacobians(self._parameters())
 
     def _take(self, loss: Tensor) -> tuple[Objectives, Tensor] | None:
         """Return the objectives that ``loss`` stands for, and by what they are scaled."""
@@ -136,7 +139,7 @@ class Descent:
         step = FitStep(self._module.trainer)
         if self._window is None or not self._window.start.same_fit(step):
             # Nothing of this fit is there yet: what is comes from one that was aborted.
-            drop_jacobians(self._trained())
+            drop_jacobians(self._parameters())
             self._window = Window(step)
         self._window.add(objectives)
         self._differentiate(objectives, factor, retain_graph)
@@ -144,21 +147,20 @@ class Descent:
     def _aggregate_at_once(
         self, objectives: Objectives, factor: Tensor, retain_graph: bool
     ) -> None:
-        parameters = self._trained()
-        drop_jacobians(parameters)
+        drop_jacobians(self._parameters())
         try:
             self._differentiate(objectives, factor, retain_graph)
             if not objectives.per_sample:
-                self._aggregate(parameters, objectives.values())
+                self._aggregate(objectives.values())
         finally:
-            drop_jacobians(parameters)
+            drop_jacobians(self._parameters())
 
     def _differentiate(self, objectives: Objectives, factor: Tensor, retain_graph: bool) -> None:
         if not objectives.per_sample:
             differentiate(objectives, factor, self._scaler(), retain_graph=retain_graph)
             return
         descend_samples(
-            self._module,
+            self._trained(),
             objectives,
             factor,
             as_weighting(self._method(True)),
@@ -167,28 +169,36 @@ class Descent:
             retain_graph=retain_graph,
         )
 
-    def _aggregate(self, parameters: Iterable[Tensor], values: Tensor) -> None:
-        shared = with_jacobian(parameters)
+    def _aggregate(self, values: Tensor) -> None:
+        # What no optimizer steps stays as it is, and has no say in how the others move.
+        shared = with_jacobian(self._trained())
         if not shared:
-            return  # what the losses have in common is trained by nobody, such as their inputs
+            return  # the losses have nothing in common that is trained: a frozen trunk, for one
         aggregator = as_aggregator(self._method(False))
         losses = values if aggregator.needs_losses else None
         jac_to_grad(shared, aggregator, scaler=self._scaler(), losses=losses)
 
+    def _aggregate_window(self) -> None:
+        """Aggregate what the micro-batches left in ``.jac``, if anything."""
+        if self._window is not None and self._window.values:
+            values = self._window.mean_values()
+            self._window.values.clear()
+            self._aggregate(values)
+            drop_jacobians(self._parameters())
+
     def _close_window(self, optimizer: Optimizer | LightningOptimizer, *, skipped: bool) -> None:
-        """Aggregate what the micro-batches left in ``.jac``.
+        """Aggregate what is left in ``.jac``, and leave out a step that is not finite.
 
         :param skipped: Whether the last of them returned None.
         """
-        window, self._window = self._window, None
-        if window is None:
+        if self._window is None:
             return
         if skipped and self._scaler() is not None:
-            drop_jacobians(self._trained())  # no step follows; without a scaler, one does
+            self.clear()  # no step follows; without a scaler, one does
             return
-        if window.values:
-            with torch.autocast(self._module.device.type, enabled=False):
-                self._aggregate(self._trained(), window.mean_values())
+        with torch.autocast(self._module.device.type, enabled=False):
+            self._aggregate_window()
+        self._window = None
         if self._scaler() is None and "16" in str(self._module.trainer.precision):
             self._skip_nonfinite(optimizer)
 
@@ -207,7 +217,11 @@ class Descent:
         return getattr(self._module.trainer.precision_plugin, "scaler", None)
 
     def _trained(self) -> list[Tensor]:
-        return trained(self._module, self._module.trainer.optimizers)
+        return trained(self._module.trainer.optimizers)
+
+    def _parameters(self) -> list[Tensor]:
+        """Return what may hold a ``.jac``: all parameters, and what else is trained."""
+        return [*self._module.parameters(), *self._trained()]
 
 
 def _only_retain_graph(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

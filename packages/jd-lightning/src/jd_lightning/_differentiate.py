@@ -1,5 +1,6 @@
 """From objectives to ``.jac`` or ``.grad``, in whatever precision the trainer runs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class _Averaged:
 
 
 def descend_samples(
-    module: nn.Module,
+    parameters: Sequence[Tensor],
     objectives: Objectives,
     factor: Tensor,
     weighting: Weighting[Any],
@@ -53,7 +54,7 @@ def descend_samples(
 ) -> None:
     """Add the weighted gradient of the losses of samples to ``.grad``.
 
-    :param module: Whose parameters the Gramian is of.
+    :param parameters: What the Gramian is of.
     :param factor: By which Lightning and the user scaled each loss.
     :param weighting: From the Gramian of the losses, times the user's weight, to weights.
     :param scaler: Of the precision plugin.
@@ -73,4 +74,5 @@ def descend_samples(
     # A scaler that is off scales nothing, and still keeps what is not finite from the weighting.
     unscaled = UnscaledWeighting(weighting, scaler or GradScaler(losses.device.type, enabled=False))
     averaged = unscaled if micro_batches == 1 else _Averaged(unscaled, micro_batches)
+    module = nn.ParameterList([p for p in parameters if isinstance(p, nn.Parameter)])
     Engine(module, batch_dim=0).backward(scaled, averaged, retain_graph=retain_graph)

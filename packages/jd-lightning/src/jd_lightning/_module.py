@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
@@ -133,8 +134,9 @@ class JDModule(LightningModule):
             )
         self._jd_names = objectives.names
         self._jd_per_sample = objectives.per_sample
-        # Outside a fit, such as in validation or in a test of one's own, it is only a number.
-        if self._jd_is_fitting():
+        # Outside a fit, such as in validation or in a test of one's own, it is only a number; and
+        # without gradients, wherever that is.
+        if torch.is_grad_enabled() and self._jd_is_fitting():
             self._jd_method(objectives.per_sample)  # refused here, where the user made the choice
             self._jd_ensure_descent().expect()
         return join(objectives)
@@ -203,12 +205,17 @@ class JDModule(LightningModule):
         self._jd_register()
         return super().state_dict(*args, **kwargs)
 
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+    # Unlike `load_state_dict`, it is called of a module inside another one, too.
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Load a state, with that of the configured aggregator."""
         self._jd_register()
-        return super().load_state_dict(*args, **kwargs)
+        super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
+        # A callback that averages weights copies the module before `setup`; the copy is later
+        # gone through in parallel with the module, and needs as many buffers.
+        if self._jd_is_fitting():
+            self._jd_register()
         # What belongs to a fit in progress stays behind: it refers to the trainer and the graph.
         state: dict[str, Any] = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_jd_descent"}

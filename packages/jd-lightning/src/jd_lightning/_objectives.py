@@ -13,7 +13,7 @@ class Objectives:
 
     :ivar names: One for each loss; none for the losses of samples.
     :ivar losses: Scalars; or, for the losses of samples, one tensor of them all.
-    :ivar features: What the tasks share, if the user said.
+    :ivar features: What the tasks share, if the user said; not what is frozen.
     :ivar per_sample: Whether they are the losses of samples.
     """
 
@@ -55,10 +55,14 @@ def as_objectives(
         raise ValueError("`losses` must hold at least one objective. Got none.")
     for loss, place in zip(tensors, places, strict=True):
         _check_scalar(loss, place)
-    shared = (features,) if isinstance(features, Tensor) else features
-    return Objectives(
-        tuple(names), tuple(tensors), None if shared is None else tuple(shared), False
-    )
+    return Objectives(tuple(names), tuple(tensors), _as_features(features), False)
+
+
+def _as_features(features: Tensor | Iterable[Tensor] | None) -> tuple[Tensor, ...] | None:
+    """Return the features through which something is trained; those of a frozen trunk are none."""
+    given = [features] if isinstance(features, Tensor) else features or ()
+    kept = tuple(f for f in given if not isinstance(f, Tensor) or f.requires_grad)
+    return kept or None
 
 
 def _per_sample(losses: Tensor, features: object) -> Objectives:

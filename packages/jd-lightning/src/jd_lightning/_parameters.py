@@ -5,14 +5,14 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 
-def trained(module: nn.Module, optimizers: Iterable[Optimizer]) -> list[Tensor]:
-    """Return the parameters of the module, then those that only an optimizer knows, each once."""
+def trained(optimizers: Iterable[Optimizer]) -> list[Tensor]:
+    """Return the parameters that the optimizers step, each once."""
     groups = chain.from_iterable(optimizer.param_groups for optimizer in optimizers)
-    parameters = chain(module.parameters(), chain.from_iterable(g["params"] for g in groups))
+    parameters = chain.from_iterable(group["params"] for group in groups)
     return list({id(parameter): parameter for parameter in parameters}.values())
 
 

@@ -48,7 +48,8 @@ class Heads:
         """
         if self._scaling is None:
             return None
-        rows = finite_rows(jacobians)
+        scales = self._scaling.scales
+        rows = finite_rows(jacobians) if jacobians else torch.ones_like(scales, dtype=torch.bool)
         device = rows.device
         for task, flags in self._finite.items():
             rows[task] &= torch.stack([flag.to(device) for flag in flags]).all()

@@ -95,7 +95,7 @@ def differentiate_tasks(problem: MultiTaskProblem, retain_graph: bool) -> MultiT
     :param retain_graph: Whether to keep the graph.
     """
     split, m = problem.split, len(problem.losses)
-    if batches(m, split.shared, split.trunk, problem.chunk_size):
+    if split.shared and batches(m, split.shared, split.trunk, problem.chunk_size):
         if split.clean:
             return _through_features(problem, retain_graph)
         if problem.chunk_size is not None:

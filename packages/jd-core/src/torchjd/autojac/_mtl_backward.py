@@ -38,7 +38,7 @@ def mtl_backward(
     :param features: What the tasks share. It tells the parameters apart, where these are not given.
         Default: found from the graph, where the losses meet: a parameter that two losses or more
         depend on is shared, and with one loss, all are. Losses that come out of one compiled
-        region share all of its parameters.
+        region share all of its parameters. Where none is shared, there is no ``.jac``.
     :param tensors: Another name for ``losses``.
     :param grad_tensors: For each loss, a cotangent of its shape and dtype; the losses may then have
         any shape.
@@ -58,9 +58,8 @@ def mtl_backward(
     :raises TypeError: If an argument is of a wrong type, or of a dtype that is not real floating;
         or a parameter is of float16 with ``row_scales``.
     :raises ValueError: If a tensor does not require grad, is empty, or has a wrong shape; a
-        parameter is given twice; no loss depends on the features, or, without these, no two losses
-        on one parameter; a ``.jac`` has another number of rows; or ``row_scales`` have, or one is
-        not positive.
+        parameter is given twice; no loss depends on the features; a ``.jac`` has another number of
+        rows; or ``row_scales`` have, or one is not positive.
     :raises RuntimeError: If the graph was freed, holds a reentrant checkpoint or a compiled region
         that overwrites what it saved, or if a feature and a loss come out of one compiled region.
 

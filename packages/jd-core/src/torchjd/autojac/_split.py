@@ -16,7 +16,8 @@ from ._meeting import leaves_of_several
 class Split(NamedTuple):
     """The parameters of a multi-task model.
 
-    :ivar shared: The parameters whose Jacobian is wanted.
+    :ivar shared: The parameters whose Jacobian is wanted; none if losses that meet nowhere are
+        given without features.
     :ivar tasks: For each loss, the parameters whose gradient is wanted, if it depends on them.
     :ivar clean: Whether all that the losses know of the shared parameters goes through features
         that do not depend on one another: then, and only then, can the graph be cut there.
@@ -47,8 +48,7 @@ def split_parameters(
     :param shared_params: The shared parameters; None for the leaves that the features reach.
     :raises TypeError: If what is given is not made of tensors of real floating dtypes.
     :raises ValueError: If what is given does not fit the losses, or one parameter is both shared
-        and a task's; or if no loss depends on a feature, or, without these, no two losses on one
-        parameter.
+        and a task's; or if no loss depends on a feature.
     :raises RuntimeError: If a reentrant checkpoint is in the graph; or if parameters are not given
         and a loss and a feature come out of one compiled region or custom function.
     """
@@ -89,11 +89,6 @@ def _split_where_losses_meet(
     else:
         met = leaves_of_several(losses)
         shared = [leaf for leaf in graph.leaves if id(leaf) in met]
-    if not shared:
-        raise ValueError(
-            "`losses` must meet in at least one parameter, for its Jacobian. Got "
-            f"{len(losses)} of which no two do. Nothing is shared: call `.backward()` on their sum."
-        )
     shared_ids = {id(tensor) for tensor in shared}
     others = [leaf for leaf in graph.leaves if id(leaf) not in shared_ids]
     return Split(shared, _tasks(tasks_params, shared, others, len(losses)), False, graph, Graph())
