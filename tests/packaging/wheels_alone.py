@@ -20,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ["pytest", "hypothesis"]
-ORACLES = {"jd-aggregators": ["cvxpy", "scipy"]}
-"""The independent solvers of a package's tests."""
+ORACLES = {"jd-aggregators": ["cvxpy", "scipy", "matplotlib"]}
+"""The independent solvers of a package's tests, and what the examples in docstrings draw with."""
 
 FOLDERS = {"jd-aggregators": ["aggregators", "scalarizers"]}
 """The folders of a package's tests, where it is not one of the package's name."""
