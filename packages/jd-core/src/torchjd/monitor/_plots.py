@@ -111,7 +111,15 @@ def plot_cosines(records: Records, /) -> "Figure":
         for i, row in enumerate(cosines.tolist()):
             for j, value in enumerate(row):
                 shade = "white" if abs(value) > 0.6 else "0.15"
-                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=shade)
+                axes.text(
+                    j,
+                    i,
+                    f"{value:.2f}".replace("-0.00", "0.00"),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=shade,
+                )
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     which = f"step {kept[0].step}" if len(kept) == 1 else f"mean of {len(kept)} steps"
