@@ -14,12 +14,12 @@ import warnings
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from mlxtend.data import autompg_data
+from lightning_manual import load_cars
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from jd_lightning import ConflictMonitor, JDModule
 from torchjd.aggregation import UPGrad
@@ -57,15 +57,6 @@ class Cars(JDModule):
         """Return gradient descent, at a rate that falls from epoch to epoch."""
         optimizer = SGD(self.parameters(), lr=0.2)
         return [optimizer], [CosineAnnealingLR(optimizer, T_max=20)]
-
-
-def load_cars() -> TensorDataset:
-    """Return inputs of shape ``[392, 6]``, mileages and accelerations of shape ``[392, 1]``."""
-    columns, mpg = autompg_data()
-    table = torch.tensor(columns[:, :7], dtype=torch.float32)
-    table = torch.cat([table, torch.tensor(mpg, dtype=torch.float32)[:, None]], dim=1)
-    table = (table - table.mean(dim=0)) / table.std(dim=0)
-    return TensorDataset(table[:, [0, 1, 2, 3, 5, 6]], table[:, [7]], table[:, [4]])
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ def test_public_names():
     assert jd_amp.__all__ == [
         "JacobianScaler",
         "UnscaledWeighting",
+        "drop_nonfinite_grads",
         "jac_to_grad",
         "skip_nonfinite_steps",
     ]

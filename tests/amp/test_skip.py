@@ -91,3 +91,23 @@ def test_no_gradient_at_all():
 def test_it_is_for_optimizers():
     with pytest.raises(TypeError, match=r"`optimizer` must be .* Got list"):
         jd_amp.skip_nonfinite_steps(two())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dropped"),
+    [
+        (torch.ones(2), torch.ones(3), False),
+        (torch.ones(2), None, False),
+        (None, None, False),
+        (torch.ones(2), torch.full((3,), torch.nan), True),
+        (torch.tensor([0.0, -torch.inf]), None, True),
+    ],
+)
+def test_gradients_are_dropped_together_or_kept(first, second, dropped):
+    params = two()
+    given = [first, second]
+    for parameter, grad in zip(params, given, strict=True):
+        parameter.grad = grad
+    assert jd_amp.drop_nonfinite_grads(SGD(params, lr=0.1)) is dropped
+    for parameter, grad in zip(params, given, strict=True):
+        assert parameter.grad is (None if dropped else grad)

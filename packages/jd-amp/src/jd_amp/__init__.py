@@ -8,9 +8,16 @@ if not getattr(_torchjd, "__jd_core__", False):
         "which has its place: `pip uninstall torchjd jd-core`, then `pip install jd-core`."
     )
 
+from ._drop import drop_nonfinite_grads
 from ._jac_to_grad import jac_to_grad
 from ._jacobian_scaler import JacobianScaler
 from ._skip import skip_nonfinite_steps
 from ._unscaled_weighting import UnscaledWeighting
 
-__all__ = ["JacobianScaler", "UnscaledWeighting", "jac_to_grad", "skip_nonfinite_steps"]
+__all__ = [
+    "JacobianScaler",
+    "UnscaledWeighting",
+    "drop_nonfinite_grads",
+    "jac_to_grad",
+    "skip_nonfinite_steps",
+]

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from ._finite import all_finite, where_to_decide
+from ._drop import drop_nonfinite_grads
 
 
 def skip_nonfinite_steps(optimizer: Optimizer) -> RemovableHandle:
@@ -47,22 +46,14 @@ def _drop_nonfinite(
     positional = args[1:]  # after the optimizer itself
     closure = kwargs.get("closure", positional[0] if positional else None)
     if closure is None:
-        _clear_nonfinite(optimizer)
+        drop_nonfinite_grads(optimizer)
         return None
 
     def checked() -> Any:
         loss = closure()
-        _clear_nonfinite(optimizer)
+        drop_nonfinite_grads(optimizer)
         return loss
 
     if "closure" in kwargs:
         return args, {**kwargs, "closure": checked}
     return (args[0], checked, *args[2:]), kwargs
-
-
-def _clear_nonfinite(optimizer: Optimizer) -> None:
-    params: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
-    grads = [p.grad for p in params if p.grad is not None]
-    if grads and not all_finite(grads, where_to_decide(grads)):
-        for param in params:
-            param.grad = None

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from jd_amp import jac_to_grad
+from jd_amp import drop_nonfinite_grads, jac_to_grad
 from torchjd.aggregation import Aggregator, Weighting
 
 from ._configured import as_aggregator, as_weighting
 from ._differentiate import descend_samples, differentiate
 from ._joint import find
 from ._objectives import Objectives
-from ._parameters import drop_jacobians, drop_nonfinite, trained, with_jacobian
+from ._parameters import drop_jacobians, trained, with_jacobian
 from ._pending import FitStep, Pending
 from ._strategies import refuse_multi_process
 from ._window import Window
@@ -203,7 +203,9 @@ class Descent:
             self._skip_nonfinite(optimizer)
 
     def _skip_nonfinite(self, optimizer: Optimizer | LightningOptimizer) -> None:
-        if not drop_nonfinite(optimizer.param_groups):
+        if isinstance(optimizer, LightningOptimizer):
+            optimizer = optimizer.optimizer
+        if not drop_nonfinite_grads(optimizer):
             return
         if self.skipped == 0:
             warnings.warn(
