@@ -126,6 +126,23 @@ def loader(data=None):
     return DataLoader(batches() if data is None else data, batch_size=None)
 
 
+def sum_by_hand(net):
+    """Train on the sum of the losses: plain gradient descent."""
+    optimizer = net.make_optimizer(net.parameters())
+    for batch in batches():
+        optimizer.zero_grad()
+        sum(net.losses(batch)[0]).backward()
+        optimizer.step()
+    return net
+
+
+def without_first_layer(net):
+    """Have the optimizer leave out the first layer of the trunk."""
+    kept = [*net.trunk[2].parameters(), *net.heads.parameters()]
+    net.configure_optimizers = lambda: net.make_optimizer(kept)
+    return net
+
+
 def weights(net):
     """Return the parameters of the network, without those of an aggregator."""
     return [p.detach().clone() for p in (*net.trunk.parameters(), *net.heads.parameters())]

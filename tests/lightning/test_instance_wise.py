@@ -7,7 +7,17 @@ from lightning.pytorch.plugins import MixedPrecision
 from torchjd.aggregation import GeneralizedWeighting, GramianWeightedAggregator, GramianWeighting
 from torchjd.autogram import Engine
 
-from .nets import InverseNorm, TwoTasks, adam, assert_same, batches, largest_difference, loader, sgd
+from .nets import (
+    InverseNorm,
+    TwoTasks,
+    adam,
+    assert_same,
+    batches,
+    largest_difference,
+    loader,
+    sgd,
+    without_first_layer,
+)
 
 
 class ByLossGramian(GramianWeighting):
@@ -193,10 +203,7 @@ def test_samples_and_objectives_alternate(trainer):
 
 def test_what_no_optimizer_steps_has_no_say(trainer):
     """A layer that is left out of `configure_optimizers` is as good as frozen."""
-    nets = Samples(InverseNorm), Samples(InverseNorm)
-    for net in nets:
-        kept = [*net.trunk[2].parameters(), *net.heads.parameters()]
-        net.configure_optimizers = lambda net=net, kept=kept: net.make_optimizer(kept)
+    nets = [without_first_layer(Samples(InverseNorm)) for _ in range(2)]
     nets[1].trunk[0].requires_grad_(False)
     for net in nets:
         trainer().fit(net, loader())

@@ -20,6 +20,8 @@ from .nets import (
     by_hand,
     loader,
     min_norm,
+    sum_by_hand,
+    without_first_layer,
 )
 
 RETURNS_NONE = "ignore:`training_step` returned `None`:"
@@ -126,15 +128,9 @@ class Ordinary(TwoTasks):
 
 
 def test_ordinary_steps_are_lightnings_own(trainer):
-    net, other = Ordinary(), TwoTasks()
+    net = Ordinary()
     trainer().fit(net, loader())
-
-    optimizer = other.make_optimizer(other.parameters())
-    for batch in batches():
-        optimizer.zero_grad()
-        sum(other.losses(batch)[0]).backward()
-        optimizer.step()
-    assert_same(net, other)
+    assert_same(net, sum_by_hand(TwoTasks()))
 
 
 class Failing(TwoTasks):
@@ -289,23 +285,14 @@ def features_of_a_frozen_trunk():
 
 @pytest.mark.parametrize("module", [Separate, SameInput, FrozenTrunk, features_of_a_frozen_trunk])
 def test_what_is_not_shared_gets_the_gradient_of_its_loss(trainer, module):
-    net, other = module(), module()
+    net = module()
     trainer().fit(net, loader())
-
-    optimizer = other.make_optimizer(other.parameters())
-    for batch in batches():
-        optimizer.zero_grad()
-        sum(other.losses(batch)[0]).backward()
-        optimizer.step()
-    assert_same(net, other)
+    assert_same(net, sum_by_hand(module()))
 
 
 def test_what_no_optimizer_steps_has_no_say(trainer):
     """A layer that is left out of `configure_optimizers` is as good as frozen."""
-    nets = TwoTasks(), TwoTasks()
-    for net in nets:
-        kept = [*net.trunk[2].parameters(), *net.heads.parameters()]
-        net.configure_optimizers = lambda net=net, kept=kept: net.make_optimizer(kept)
+    nets = without_first_layer(TwoTasks()), without_first_layer(TwoTasks())
     nets[1].trunk[0].requires_grad_(False)
     for net in nets:
         trainer().fit(net, loader())
