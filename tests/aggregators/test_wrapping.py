@@ -149,3 +149,13 @@ def test_it_traces_whole_where_the_wrapped_one_does(name, m):
     compiled = torch.compile(traced, fullgraph=True, backend="eager")
     for _ in range(3):
         assert_close(compiled(gramian), plain(gramian))
+
+
+@pytest.mark.parametrize("name", ["Periodic", "Averaged"])
+def test_losses_of_any_shape_are_counted_as_the_wrapped_one_does(name):
+    """A generalized Gramian of 2 samples and 3 tasks is of 6 objectives."""
+    rows = gaussian(6, 8)
+    generalized = (rows @ rows.T).view(2, 3, 2, 3).movedim(2, 3)
+    losses = torch.linspace(0.5, 3.0, 6, dtype=torch.float64).view(2, 3)
+    weights = WRAPPERS[name](jd.Flattening(ByLoss()))(generalized, losses=losses)
+    assert_close(weights, jd.UPGradWeighting()(rows @ rows.T).view(2, 3) * losses)

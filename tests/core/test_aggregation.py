@@ -11,6 +11,7 @@ from torchjd.aggregation import (
     GramianWeighting,
     MatrixWeighting,
     WeightedAggregator,
+    WrappingWeighting,
 )
 from torchjd.testing import assert_close
 
@@ -142,3 +143,59 @@ def test_large_jacobians_are_combined_as_exactly_as_their_weights_ask(large, pie
     parts, _ = GramianWeightedAggregator(Given()).aggregate_blocks(torch.split(matrix, pieces, 1))
     assert_close(torch.cat(parts), expected)
     assert float((torch.cat(parts).double() - expected).abs().max()) < 3e-6
+
+
+class Twice(WrappingWeighting):
+    def forward(self, stat, /, *, losses=None):
+        return 2 * self.weighting(stat, losses=losses)
+
+
+class Remembered(GramianWeighting):
+    needs_losses, degree = True, -2.0
+
+    def __init__(self):
+        super().__init__()
+        self.reset()
+
+    def reset(self):
+        self.calls = 0
+
+    def forward(self, gramian, /, *, losses):
+        self.calls += 1
+        return losses
+
+
+def test_a_wrapper_declares_and_refuses_what_the_wrapped_one_does():
+    inner = Remembered()
+    outer = Twice(inner)
+    assert (outer.needs, outer.needs_losses, outer.degree) == ("gramian", True, -2.0)
+    assert outer(torch.eye(2), losses=torch.tensor([1.0, 3.0])).tolist() == [2.0, 6.0]
+    with pytest.raises(ValueError, match="`gramian` must be a Gramian, of shape"):
+        outer(torch.ones(2, 3), losses=torch.ones(2))
+    with pytest.raises(ValueError, match="`losses` must have one element per objective, 2"):
+        outer(torch.eye(2), losses=torch.ones(3))
+    assert isinstance(outer, Stateful)
+    outer.reset()
+    assert inner.calls == 0
+    assert repr(outer) == "Twice(Remembered())"
+
+
+def test_a_wrapper_counts_the_losses_of_a_generalized_gramian():
+    generalized = torch.eye(6).view(2, 3, 2, 3).movedim(2, 3)
+
+    class Losses(GeneralizedWeighting):
+        needs_losses = True
+
+        def forward(self, generalized_gramian, /, *, losses):
+            return losses.view(generalized_gramian.shape[:2])
+
+    weights = Twice(Losses())(generalized, losses=torch.arange(6.0))
+    assert weights.tolist() == [[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"), [(Ones, "the class Ones"), (First(), "First"), (3, "int")]
+)
+def test_a_wrapper_needs_a_weighting(wrong, found):
+    with pytest.raises(TypeError, match=f"`weighting` must be a Weighting. Got {found}"):
+        Twice(wrong)

@@ -59,7 +59,7 @@ class AveragedWeighting(RememberingWrapper):
         self.beta = beta
 
     @property
-    def needs(self) -> Any:  # type: ignore[override]  # as of the base
+    def needs(self) -> Any:
         """The Gramian, of every call."""
         return "gramian"
 

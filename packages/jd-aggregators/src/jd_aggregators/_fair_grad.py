@@ -60,7 +60,7 @@ class FairGradWeighting(Configured, GramianWeighting):
         self.max_iters = max_iters
 
     @property
-    def degree(self) -> float:  # type: ignore[override]  # a parameter decides
+    def degree(self) -> float:
         r"""That of :math:`s^{-2 \alpha / (1 + \alpha)}`, as the equation says."""
         return -2.0 * self.alpha / (1.0 + self.alpha)
 

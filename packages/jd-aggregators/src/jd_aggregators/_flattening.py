@@ -35,8 +35,16 @@ class Flattening(GeneralizedWeighting):
                 f"{type(weighting).__name__}. Pass an instance, for instance `UPGradWeighting()`."
             )
         self.weighting = weighting
-        self.needs_losses = weighting.needs_losses
-        self.degree = weighting.degree
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the weighting reads the values of the objectives."""
+        return self.weighting.needs_losses
+
+    @property
+    def degree(self) -> float | None:
+        """That of the weighting."""
+        return self.weighting.degree
 
     def reset(self) -> None:
         """Forget the past of the weighting, if it has one."""

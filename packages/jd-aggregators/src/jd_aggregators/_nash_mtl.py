@@ -68,7 +68,7 @@ class NashMTLWeighting(Configured, Remembering, GramianWeighting):
         self.optim_niter = optim_niter
 
     @property
-    def degree(self) -> float | None:  # type: ignore[override]  # a parameter decides
+    def degree(self) -> float | None:
         """-1, as the length of the update is given; None where weights are used again."""
         return -1.0 if self.update_weights_every == 1 else None
 

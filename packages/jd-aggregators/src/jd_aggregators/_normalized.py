@@ -9,10 +9,10 @@ from torchjd.aggregation import GeneralizedWeighting, Traits, Weighting
 
 from ._precision import widened
 from ._settings import Choice
-from ._wrapping import WrappingWeighting
+from ._wrapping import ChangedWeighting
 
 
-class NormalizedWeighting(WrappingWeighting):
+class NormalizedWeighting(ChangedWeighting):
     r"""Let another weighting see rows of unit length, and combine those.
 
     .. math:: w_i = s \, \frac{v_i}{\|g_i\|}, \qquad \text{so that} \quad
@@ -58,12 +58,12 @@ class NormalizedWeighting(WrappingWeighting):
         self._sees_rows = weighting.needs == "jacobian"
 
     @property
-    def needs(self) -> Any:  # type: ignore[override]  # as of the base
+    def needs(self) -> Any:
         """What the wrapped weighting reads, and at least the Gramian."""
         return "jacobian" if self._sees_rows else "gramian"
 
     @property
-    def degree(self) -> float:  # type: ignore[override]  # as of the base
+    def degree(self) -> float:
         """-1, or 0 with the mean length: unit rows have no scale."""
         return 0.0 if self.scale == "mean" else -1.0
 

@@ -8,10 +8,10 @@ from torch import Tensor
 from torchjd.aggregation import Traits, Weighting
 
 from ._settings import Count
-from ._wrapping import WrappingWeighting
+from ._wrapping import ChangedWeighting
 
 
-class PeriodicWeighting(WrappingWeighting):
+class PeriodicWeighting(ChangedWeighting):
     r"""Compute the weights in every k-th call, and use them again in the calls between.
 
     .. math:: w_t = \begin{cases} \hat w(J_t) & \text{if } t \bmod k = 0, \\
@@ -56,12 +56,12 @@ class PeriodicWeighting(WrappingWeighting):
         self._uses = 0
 
     @property
-    def needs(self) -> Any:  # type: ignore[override]  # as of the base
+    def needs(self) -> Any:
         """What the next call reads: the number of rows, if it uses weights again."""
         return "row count" if self._is_due_again() else self.weighting.needs
 
     @property
-    def needs_losses(self) -> bool:  # type: ignore[override]  # as of the base
+    def needs_losses(self) -> bool:
         """Whether the next call reads the values of the objectives."""
         return not self._is_due_again() and self.weighting.needs_losses
 

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.amp import GradScaler
 
-from torchjd.aggregation import Stateful, Weighting
+from torchjd.aggregation import Weighting, WrappingWeighting
 
 from ._finite import all_finite, is_on_host
 from ._scale import check_scaler, scale_on
 
 
-class UnscaledWeighting(Weighting[Tensor]):
+class UnscaledWeighting(WrappingWeighting):
     r"""Weigh losses that a gradient scaler scales as if it did not.
 
     With :math:`S` the scale, the Gramian engine computes :math:`S^2 G` from scaled losses. The
@@ -41,7 +41,6 @@ class UnscaledWeighting(Weighting[Tensor]):
     """
 
     def __init__(self, weighting: Weighting[Any], scaler: GradScaler) -> None:
-        super().__init__()
         if not isinstance(weighting, Weighting) or weighting.needs == "jacobian":
             is_class = isinstance(weighting, type)
             found = f"the class {weighting.__name__}" if is_class else type(weighting).__name__
@@ -51,35 +50,8 @@ class UnscaledWeighting(Weighting[Tensor]):
                 "belongs in an aggregator, and that in `jd_amp.jac_to_grad`."
             )
         check_scaler(scaler, optional=False)
-        self.weighting = weighting
+        super().__init__(weighting)
         self.scaler = scaler
-
-    @property
-    def needs(self) -> Any:  # type: ignore[override]  # it may change from call to call
-        """What the wrapped weighting reads."""
-        return self.weighting.needs
-
-    @property
-    def needs_losses(self) -> bool:  # type: ignore[override]  # likewise
-        """Whether the wrapped weighting reads the values of the objectives."""
-        return self.weighting.needs_losses
-
-    @property
-    def degree(self) -> float | None:  # type: ignore[override]  # likewise
-        """That of the wrapped weighting."""
-        return self.weighting.degree
-
-    def reset(self) -> None:
-        """Forget the past of the wrapped weighting, if it has one."""
-        if isinstance(self.weighting, Stateful):
-            self.weighting.reset()
-
-    def check(self, stat: object) -> Tensor:
-        return self.weighting.check(stat)
-
-    def _count(self, stat: Tensor) -> int:
-        # A generalized Gramian names each dimension twice; a matrix of m rows has m losses as well.
-        return stat.shape[: stat.ndim // 2].numel()
 
     def forward(self, stat: Tensor, /, *, losses: Tensor | None = None) -> Tensor:
         """Return the weights; of NaN where what they are computed from is not finite."""

@@ -13,6 +13,7 @@ from ._stateful import Stateful
 from ._traits import Traits
 from ._weighted_aggregator import WeightedAggregator
 from ._weighting import GeneralizedWeighting, GramianWeighting, MatrixWeighting, Weighting
+from ._wrapping_weighting import WrappingWeighting
 
 if TYPE_CHECKING:  # what the first-party plugin offers, for type checkers and editors
     from jd_aggregators.aggregators import *  # noqa: F403  (a table of names)
@@ -28,6 +29,7 @@ __all__ = [
     "Traits",
     "WeightedAggregator",
     "Weighting",
+    "WrappingWeighting",
     "methods",
 ]
 

@@ -141,7 +141,8 @@ class WeightedAggregator(Aggregator, shows_itself=True):
         gramian, scale, weights = _weigh(weighting, jacobian, extra)
         if OBSERVED.in_use and is_observed(self):
             show_combination(self, jacobian, gramian, scale, weights, extra.get("losses"))
-        exactly = type(weighting).needs not in _MODERATE and _may_cancel(weights, gramian, jacobian)
+        declared: Any = type(weighting).needs
+        exactly = declared not in _MODERATE and _may_cancel(weights, gramian, jacobian)
         return jacobian.combine(weights, exactly=exactly), weights
 
     def extra_repr(self) -> str:

@@ -1,7 +1,7 @@
 """Weightings: from a matrix of the objectives to one weight an objective."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,20 @@ class Weighting(nn.Module, ABC, Generic[_T_contra]):
     :cvar traits: What the weighting guarantees and costs.
     """
 
-    needs: Needs = "jacobian"
-    needs_losses: bool = False
-    degree: float | None = None
+    if TYPE_CHECKING:  # read-only to type checkers: a subclass may declare a value, or a property
+
+        @property
+        def needs(self) -> Needs: ...
+        @property
+        def needs_losses(self) -> bool: ...
+        @property
+        def degree(self) -> float | None: ...
+
+    else:
+        needs = "jacobian"
+        needs_losses = False
+        degree = None
+
     traits: ClassVar[Traits] = Traits()
 
     @abstractmethod
