@@ -12,7 +12,7 @@ from ._weighting import Weighting
 class WrappingWeighting(Weighting[Tensor]):
     """Base of weightings around another one: it needs, and refuses, what that one does.
 
-    Subclasses implement :meth:`forward`, and override what they change.
+    Subclasses implement ``forward``, and override what they change.
 
     :param weighting: What is wrapped.
     :raises TypeError: If it is no weighting.
